@@ -1,0 +1,46 @@
+"""plait: classify things from a picture and its text together.
+
+Public names are loaded on first use, so that ``import plait`` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from plait.classifier import Classifier
+    from plait.comparison import compare
+    from plait.config import Config, configure
+    from plait.data.pairs import Pairs
+    from plait.data.read import Columns, read
+    from plait.data.sample import draw
+    from plait.errors import PlaitError
+    from plait.runs import load
+
+_HOMES = {
+    "Classifier": ("plait.classifier", "Classifier"),
+    "Columns": ("plait.data.read", "Columns"),
+    "Config": ("plait.config", "Config"),
+    "Pairs": ("plait.data.pairs", "Pairs"),
+    "PlaitError": ("plait.errors", "PlaitError"),
+    "compare": ("plait.comparison", "compare"),
+    "configure": ("plait.config", "configure"),
+    "draw": ("plait.data.sample", "draw"),
+    "load": ("plait.runs", "load"),
+    "read": ("plait.data.read", "read"),
+}
+__all__ = ["Classifier", "Columns", "Config", "Pairs", "PlaitError", "compare", "configure", "draw", "load", "read"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'plait' has no attribute '{name}'")
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

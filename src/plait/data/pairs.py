@@ -1,0 +1,208 @@
+"""`Pairs`: the table every other part of plait works on.
+
+One row is one pair: an image and a text that belong together, either of which may be missing, and
+a label where it is known. The columns live in one Arrow table (Hugging Face `datasets`, memory-mapped
+when it was read from disk), so the image and the text of a row cannot part.
+"""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plait.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, Features
+    from PIL.Image import Image
+
+COLUMNS = ("id", "image", "text", "label")
+
+
+def features() -> Features:
+    """The Arrow schema of a pairs table: strings, and images as ``{bytes, path}`` left undecoded."""
+    from datasets import Features, Value
+    from datasets import Image as ImageFeature
+
+    text = Value("string")
+    return Features({"id": text, "image": ImageFeature(decode=False), "text": text, "label": text})
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """Where one image is: its encoded bytes, or a local path or URL."""
+
+    bytes: bytes | None = None
+    path: str | None = None
+
+    def load(self) -> builtins.bytes:
+        """The encoded file's bytes. Raises OSError where the path or URL cannot be read."""
+        if self.bytes is not None:
+            return self.bytes
+        assert self.path is not None
+        if "://" in self.path:
+            import fsspec
+
+            with fsspec.open(self.path, "rb") as file:
+                return bytes(file.read())
+        return Path(self.path).read_bytes()
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message: its path, or how many bytes it has."""
+        return self.path or f"{len(self.bytes or b'')} embedded bytes"
+
+
+def content_hash(content: bytes) -> bytes:
+    """16-byte BLAKE2b digest: the name of an input in the feature store."""
+    return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def open_image(content: bytes, size: int | None = None) -> Image:
+    """Decode to RGB. A JPEG much larger than `size` pixels is decoded at a reduced DCT scale.
+
+    Raises ValueError with a short reason where the bytes are not a whole image that Pillow can read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        image: Image.Image = Image.open(io.BytesIO(content))
+        if size:
+            image.draft("RGB", (size * 2, size * 2))
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        return image.convert("RGB")
+    except Exception as error:  # Pillow raises almost anything on hostile bytes
+        reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
+        raise ValueError(reason) from error
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A table of pairs.
+
+    Attributes:
+        table: Arrow-backed `datasets.Dataset` with exactly the columns of `COLUMNS`, in the schema of `features()`.
+        source: what it was read from, for messages.
+        splits: names of the splits and the rows of each, where the source gave them.
+        columns: names of the columns that the source had, for messages.
+    """
+
+    table: Dataset
+    source: str = "pairs"
+    splits: dict[str, np.ndarray] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
+
+    @classmethod
+    def from_columns(
+        cls,
+        images: Sequence[Any] | None = None,
+        texts: Sequence[str | None] | None = None,
+        labels: Sequence[Any] | None = None,
+        ids: Sequence[Any] | None = None,
+        source: str = "pairs",
+    ) -> Pairs:
+        """Make pairs from Python lists of one length.
+
+        Images may be paths, URLs, encoded bytes, Pillow images or None; labels of any type become strings;
+        ids default to row numbers. Raises DataError where the lengths differ.
+        """
+        given = {"images": images, "texts": texts, "labels": labels, "ids": ids}
+        lengths = {name: len(column) for name, column in given.items() if column is not None}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"columns of different lengths: {lengths}; give one value (or None) a row")
+        n = next(iter(lengths.values()), 0)
+        none: list[None] = [None] * n
+        return cls.from_dict(
+            {
+                "id": [str(i) for i in (ids if ids is not None else range(n))],
+                "image": [as_image(image) for image in (images if images is not None else none)],
+                "text": [None if t is None else str(t) for t in (texts if texts is not None else none)],
+                "label": [None if v is None else str(v) for v in (labels if labels is not None else none)],
+            },
+            source,
+        )
+
+    @classmethod
+    def from_dict(cls, columns: dict[str, list[Any]], source: str = "pairs") -> Pairs:
+        """Make pairs from lists that already have the schema of `features()`."""
+        from datasets import Dataset
+
+        return cls(Dataset.from_dict(columns, features=features()), source)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return list(self.table["id"])
+
+    @cached_property
+    def labels(self) -> list[str | None]:
+        return [label or None for label in self.table["label"]]
+
+    @cached_property
+    def texts(self) -> list[str | None]:
+        """One text a row; None where it is missing or blank."""
+        return [text if text and text.strip() else None for text in self.table["text"]]
+
+    def images(self, rows: Sequence[int] | None = None) -> Iterator[ImageRef | None]:
+        """One image reference a row, in order, read from Arrow in small batches; None where it is missing."""
+        table = self.table if rows is None else self.table.select(rows)
+        for batch in table.select_columns("image").iter(batch_size=64):
+            for image in batch["image"]:
+                yield image_ref(image)
+
+    @cached_property
+    def has_image(self) -> np.ndarray:
+        """(N,) bool: the row has image bytes or a path (whether they can be read shows when they are)."""
+        return np.fromiter((ref is not None for ref in self.images()), dtype=bool, count=len(self))
+
+    @cached_property
+    def has_text(self) -> np.ndarray:
+        """(N,) bool: the row has a text that is not blank."""
+        return np.fromiter((text is not None for text in self.texts), dtype=bool, count=len(self))
+
+    def select(self, rows: Sequence[int] | np.ndarray) -> Pairs:
+        """The given rows, in the given order; image, text and label move together."""
+        return replace(self, table=self.table.select(np.asarray(rows, dtype=np.int64)), splits={})
+
+    def split(self, name: str) -> Pairs:
+        """The rows of one named split. Raises DataError where the source has no split of that name."""
+        from plait.errors import did_you_mean
+
+        if name not in self.splits:
+            raise DataError(f"{self.source}: no split '{name}'.{did_you_mean(name, self.splits)}")
+        return replace(self.select(self.splits[name]), source=f"{self.source}#{name}")
+
+
+def image_ref(image: dict[str, Any] | None) -> ImageRef | None:
+    """An Arrow image struct as a reference; None where it holds neither bytes nor a path."""
+    if not image or not (image.get("bytes") or image.get("path")):
+        return None
+    return ImageRef(image.get("bytes") or None, image.get("path") or None)
+
+
+def as_image(image: Any) -> dict[str, Any] | None:
+    """Anything a user may call an image, as the Arrow struct ``{bytes, path}``."""
+    if image is None or image == "":
+        return None
+    if isinstance(image, dict):
+        return {"bytes": image.get("bytes"), "path": image.get("path")}
+    if isinstance(image, bytes | bytearray | memoryview):
+        return {"bytes": bytes(image), "path": None}
+    if isinstance(image, str | Path):
+        return {"bytes": None, "path": str(image)}
+    if hasattr(image, "save"):
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "PNG")
+        return {"bytes": buffer.getvalue(), "path": None}
+    raise DataError(f"an image is given as {type(image).__name__}; give a path, URL, bytes or Pillow image")

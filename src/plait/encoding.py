@@ -1,0 +1,237 @@
+"""From pairs to features: hash every input, encode the new ones in batches, read all back in row order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from os import cpu_count
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from plait.data.pairs import ImageRef, Pairs, content_hash, image_ref, open_image
+from plait.encoders.image import ImageEncoder
+from plait.encoders.text import TextEncoder
+from plait.errors import DataError, and_more
+from plait.features import FLUSH_ROWS, FeatureStore, FeatureTable
+from plait.progress import bar, say
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An image that could not be read: its row id, its file, and the reason."""
+
+    id: str
+    file: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"row '{self.id}': image '{self.file}' cannot be read ({self.reason})"
+
+
+@dataclass(frozen=True)
+class Features:
+    """One strand of N rows.
+
+    Attributes:
+        vectors: (N, D) float32, contiguous; zeros where the input is missing.
+        present: (N,) bool.
+        encoded: how many inputs were new and had to be encoded.
+        seconds: wall seconds it took.
+        problems: images that could not be read; their rows count as missing.
+    """
+
+    vectors: np.ndarray
+    present: np.ndarray
+    encoded: int = 0
+    seconds: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+
+
+def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureStore | None = None) -> Features:
+    """Features of the text strand, those of several encoders side by side."""
+    start = time.perf_counter()
+    texts = pairs.texts
+    hashes = [content_hash(text.encode()) if text is not None else None for text in texts]
+    by_hash = {value: text for value, text in zip(hashes, texts, strict=True) if value is not None and text is not None}
+    parts, encoded = [], 0
+    for encoder in encoders:
+        cache = _open_cache(store, encoder.fingerprint)
+        new = sorted((value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True)
+        with bar(f"encode text ({encoder.name})", len(new)) as advance:
+            for chunk in _chunks(new, FLUSH_ROWS):
+                # Batches of like length waste no padding; a chunk is what one kill can lose.
+                vectors = encoder.encode([by_hash[value] for value in chunk])
+                cache.append(chunk, vectors, [None] * len(chunk))
+                advance(len(chunk))
+        parts.append(_gather(cache, hashes, encoder.dim))
+        encoded += len(new)
+    return Features(_side_by_side(parts), pairs.has_text, encoded, time.perf_counter() - start)
+
+
+def encode_images(
+    encoder: ImageEncoder, pairs: Pairs, store: FeatureStore | None = None, batch: int = 128, workers: int | None = None
+) -> Features:
+    """Features of the image strand. An unreadable image is a `Problem` and its row counts as missing."""
+    start = time.perf_counter()
+    hashes, reasons = _hash_images(pairs)
+    cache = _open_cache(store, encoder.fingerprint)
+    first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
+    new = sorted((row for value, row in first_row.items() if value not in cache.index()))
+    with bar("encode images", len(new)) as advance:
+        for chunk in _encoded_chunks(encoder, pairs, new, batch, workers):
+            values = [hashes[row] for row in chunk.rows]
+            cache.append([v for v in values if v is not None], chunk.vectors, chunk.reasons)
+            advance(len(chunk.rows))
+    known = cache.problems()
+    reasons.update({row: known[value] for row, value in enumerate(hashes) if value is not None and value in known})
+    present = np.array([value is not None for value in hashes], bool)
+    present[list(reasons)] = False
+    vectors = _gather(cache, [value if ok else None for value, ok in zip(hashes, present, strict=True)], encoder.dim)
+    return Features(vectors, present, len(new), time.perf_counter() - start, _problems(pairs, reasons))
+
+
+def report_problems(problems: Sequence[Problem], strict: bool, of: int) -> list[str]:
+    """Name and count unreadable images on standard error; return the lines.
+
+    Raises:
+        DataError: with `strict`, naming the first of them.
+    """
+    if not problems:
+        return []
+    if strict:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise DataError(f"{problems[0]}{more}; mend or remove it, or leave --strict away to treat it as missing")
+    names = and_more([str(problem) for problem in problems])
+    line = f"{len(problems)} of {of} images cannot be read and count as missing: {names}"
+    say(f"warning: {line}")
+    return [line]
+
+
+def _problems(pairs: Pairs, reasons: dict[int, str]) -> list[Problem]:
+    rows = sorted(reasons)
+    names = [ref.name if ref else "" for ref in pairs.images(rows)]
+    return [Problem(pairs.ids[row], name, reasons[row]) for row, name in zip(rows, names, strict=True)]
+
+
+def _hash_images(pairs: Pairs) -> tuple[list[bytes | None], dict[int, str]]:
+    """Content hash of each row's image, and why some rows' files cannot be opened."""
+    hashes: list[bytes | None] = []
+    reasons: dict[int, str] = {}
+    with bar("look at images", len(pairs)) as advance:
+        for row, ref in enumerate(pairs.images()):
+            value = None
+            if ref is not None:
+                try:
+                    value = content_hash(ref.load())
+                except (OSError, ValueError) as error:
+                    reasons[row] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+            hashes.append(value)
+            advance(1)
+    return hashes, reasons
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    rows: list[int]
+    vectors: np.ndarray
+    reasons: list[str | None]
+
+
+class _Pixels(Dataset[tuple[int, torch.Tensor | None, str | None]]):
+    """Decodes and preprocesses images in worker processes; each item carries its row number along."""
+
+    def __init__(self, encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int]):
+        self.preprocess, self.size = encoder.preprocess, encoder.size
+        self.table, self.rows = pairs.table.select_columns("image"), rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: int) -> tuple[int, torch.Tensor | None, str | None]:
+        row = self.rows[item]
+        ref: ImageRef | None = image_ref(self.table[row]["image"])
+        try:
+            assert ref is not None
+            return row, self.preprocess(open_image(ref.load(), self.size)), None
+        except (OSError, ValueError) as error:
+            return row, None, str(error)
+
+
+def _stack(items: list[tuple[int, torch.Tensor | None, str | None]]) -> tuple[list[int], torch.Tensor, list[str | None]]:
+    """One batch: every row, the pixels of those that could be read, the reason of each that could not."""
+    pixels = [tensor for _, tensor, _ in items if tensor is not None]
+    stacked = torch.stack(pixels) if pixels else torch.empty(0, dtype=torch.uint8)
+    return [row for row, _, _ in items], stacked, [reason for _, _, reason in items]
+
+
+def _encoded_chunks(
+    encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int], batch: int, workers: int | None
+) -> Iterator[_Chunk]:
+    """Encode the given rows, about FLUSH_ROWS at a time."""
+    if workers is None:
+        workers = 0 if len(rows) < 4 * batch else max(1, min(8, (cpu_count() or 2) - 1))
+    loader: Any = DataLoader(_Pixels(encoder, pairs, rows), batch, num_workers=workers, collate_fn=_stack)
+    done: list[int] = []
+    vectors: list[np.ndarray] = []
+    reasons: list[str | None] = []
+    for batch_rows, pixels, batch_reasons in loader:
+        block = np.zeros((len(batch_rows), encoder.dim), np.float32)
+        if len(pixels):
+            block[[reason is None for reason in batch_reasons]] = encoder.encode(pixels).numpy()
+        done += batch_rows
+        reasons += batch_reasons
+        vectors.append(block)
+        if len(done) >= FLUSH_ROWS:
+            yield _Chunk(done, np.concatenate(vectors), reasons)
+            done, vectors, reasons = [], [], []
+    if done:
+        yield _Chunk(done, np.concatenate(vectors), reasons)
+
+
+class _Memory:
+    """Stands in for a feature table where nothing is to be kept, e.g. for a single prediction."""
+
+    def __init__(self) -> None:
+        self._vectors: dict[bytes, np.ndarray] = {}
+        self._problems: dict[bytes, str] = {}
+
+    def index(self) -> dict[bytes, np.ndarray]:
+        return self._vectors
+
+    def problems(self) -> dict[bytes, str]:
+        return self._problems
+
+    def append(self, hashes: Sequence[bytes], vectors: np.ndarray, problems: Sequence[str | None]) -> None:
+        self._vectors.update(zip(hashes, vectors, strict=True))
+        self._problems.update({v: p for v, p in zip(hashes, problems, strict=True) if p is not None})
+
+    def read(self, hashes: Sequence[bytes], dim: int) -> np.ndarray:
+        return np.array([self._vectors[value] for value in hashes], np.float32).reshape(-1, dim)
+
+
+def _open_cache(store: FeatureStore | None, fingerprint: str) -> FeatureTable | _Memory:
+    return store.table(fingerprint) if store is not None else _Memory()
+
+
+def _gather(cache: FeatureTable | _Memory, hashes: Sequence[bytes | None], dim: int) -> np.ndarray:
+    """Vectors in row order, zeros where there is no hash."""
+    rows = [row for row, value in enumerate(hashes) if value is not None]
+    found = cache.read([value for value in hashes if value is not None], dim)
+    if len(rows) == len(hashes):
+        return found
+    vectors = np.zeros((len(hashes), dim), np.float32)
+    vectors[rows] = found
+    return vectors
+
+
+def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,54 @@
+"""Errors a user can cause. Each message is one line that names the culprit and the remedy.
+
+The command line turns every `PlaitError` into exit code 2 and that one line; anything else is a bug of plait's.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PlaitError(Exception):
+    """Base of every error that the user can mend."""
+
+
+class ConfigError(PlaitError):
+    """An unknown preset or key, or a value out of its range."""
+
+
+class DataError(PlaitError):
+    """A source, row, column or label that cannot be used as asked."""
+
+
+class EncoderError(PlaitError):
+    """An encoder that cannot be built, or whose weights cannot be had."""
+
+
+class StoreError(PlaitError):
+    """The feature store cannot be read or written."""
+
+
+class RunError(PlaitError):
+    """A run folder that is missing, incomplete, altered or of another version."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known spelling, else the known ones.
+
+    >>> did_you_mean("imgae", ["image", "text"])
+    " Did you mean 'image'?"
+    >>> did_you_mean("zzz", ["image", "text"])
+    ' Known: image, text.'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(known)}." if known else ""
+
+
+def and_more(items: list[str], show: int = 3) -> str:
+    """Join the first `show` items and count the rest: ``"a, b, c and 4 more"``."""
+    shown = ", ".join(items[:show])
+    return f"{shown} and {len(items) - show} more" if len(items) > show else shown

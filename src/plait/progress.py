@@ -1,0 +1,41 @@
+"""Progress bars on a terminal, silence in a log.
+
+Bars and messages go to standard error, so that what a command prints on standard output can be piped.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console() -> Console:
+    """The console all bars and messages share: standard error."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """Print one line to standard error, in a log too."""
+    sys.stderr.write(message.rstrip() + "\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield ``advance(n)`` of a progress bar with rate and time left; off a terminal it does nothing."""
+    if not sys.stderr.isatty() or total <= 0:
+        yield lambda n: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as progress:
+        task = progress.add_task(label, total=total)
+        yield lambda n: progress.update(task, advance=n)

@@ -1,0 +1,161 @@
+"""The evaluation as one HTML file that opens anywhere, with nothing to fetch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from contextlib import suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.errors import PlaitError
+from plait.report import confusion, examples, findings, plots, table
+from plait.report.metrics import summary
+from plait.report.results import Evaluation
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+GAINS_SHOWN = 20
+TEXT_LETTERS = 260
+
+
+def write_report(evaluation: Evaluation, path: Path) -> None:
+    """Write the report of an evaluation to `path`: one file, pictures and scripts inside, whole or not at all.
+
+    Raises DataError where there are no rows, PlaitError where the file cannot be written.
+    """
+    html = render(evaluation)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(html, encoding="utf-8", errors="replace")
+        os.replace(draft, path)
+    except OSError as error:
+        raise PlaitError(
+            f"cannot write the report to {path}: {error.strerror or error}; choose another place"
+        ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+
+
+def render(evaluation: Evaluation) -> str:
+    """The report as HTML text. Every title, label and name in it is escaped, and its script is the only one allowed."""
+    script = asset("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        environment()
+        .from_string(asset("template.html.j2"))
+        .render(
+            css=asset("report.css"),
+            script=script,
+            script_hash=digest,
+            **headline(evaluation),
+            **charts(evaluation),
+            **class_tables(evaluation),
+            **pictures(evaluation),
+        )
+    )
+
+
+def headline(evaluation: Evaluation) -> dict[str, Any]:
+    """What the reader sees first: verdict, table, counts, times and warnings."""
+    scores = summary(evaluation)
+    lead, detail = findings.verdict(evaluation)
+    return {
+        "source": evaluation.pairs.source,
+        "lead": lead,
+        "detail": detail,
+        "scores": scores,
+        "columns": table.COLUMNS,
+        "winners": table.best(scores["models"]),
+        "notes": {name: model.note for name, model in evaluation.models.items()},
+        "seconds": {stage.replace("_", " "): value for stage, value in evaluation.seconds.items()},
+        "warnings": evaluation.warnings,
+        "part": findings.roles(evaluation),
+    }
+
+
+def charts(evaluation: Evaluation) -> dict[str, Any]:
+    """Learning curves, calibration and the best model's confusion matrix."""
+    k, best = len(evaluation.labels), findings.roles(evaluation).best
+    counts = confusion.confusion_matrix(findings.answers(evaluation, best), evaluation.targets, k)
+    heat = confusion.heat_map(counts, evaluation.labels)
+    curves = {
+        name: plots.curves_svg(name, model)
+        for name, model in evaluation.models.items()
+        if any(plots.has(model, key) for key in ("train_loss", "val_loss", "val_accuracy"))
+    }
+    return {
+        "curves": curves,
+        "calibration": plots.calibration_svg(evaluation),
+        "overconfidence": {name: findings.overconfidence(evaluation, name) for name in evaluation.models},
+        "heat": heat,
+        "levels": [round(100 * level) for level in confusion.LEVELS],
+        "confusions": confusion.top_confusions(counts, evaluation.labels),
+    }
+
+
+def class_tables(evaluation: Evaluation) -> dict[str, Any]:
+    """Classes that fusion helped most and hurt most; with one model, its best and its worst classes."""
+    gains = findings.class_gains(evaluation)
+    if findings.roles(evaluation).baseline is None:
+        half = min(GAINS_SHOWN, math.ceil(len(gains) / 2))
+        return {"gains": gains, "up": gains[:half], "down": gains[half:][::-1][:half]}
+    up = [item for item in gains if item.gain > 0]
+    down = [item for item in gains if item.gain < 0][::-1]
+    return {"gains": gains, "up": up[:GAINS_SHOWN], "down": down[:GAINS_SHOWN], "raised": len(up), "lowered": len(down)}
+
+
+def pictures(evaluation: Evaluation) -> dict[str, Any]:
+    """The two groups of example rows."""
+    return {
+        "mended": examples.examples(evaluation, examples.mended(evaluation)),
+        "broken": examples.examples(evaluation, examples.broken(evaluation)),
+    }
+
+
+def asset(name: str) -> str:
+    return files("plait.report").joinpath(name).read_text("utf-8")
+
+
+def environment() -> Environment:
+    from jinja2 import Environment, StrictUndefined
+
+    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters.update(percent=percent, points=points, sure=sure, clip=clip, duration=duration)
+    return made
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """0.8685 → ``86.9 %``, with a space that does not break."""
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def points(share: float) -> str:
+    """0.051 → ``+5.1``, -0.02 → ``−2.0`` with a true minus sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def sure(confidence: float) -> str:
+    """A confidence without decimals that says neither 100 % nor 0 % unless it is."""
+    if 0.995 <= confidence < 1:
+        return ">99\u00a0%"
+    return "<1\u00a0%" if 0 < confidence < 0.005 else percent(confidence, 0)
+
+
+def clip(text: str, letters: int = TEXT_LETTERS) -> str:
+    return confusion.short(text, letters)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``0.4 s``, ``31 s``, ``2 min 05 s``."""
+    if seconds < 10:
+        return f"{seconds:.1f}\u00a0s"
+    if seconds < 60:
+        return f"{seconds:.0f}\u00a0s"
+    return f"{int(seconds) // 60}\u00a0min {int(seconds) % 60:02d}\u00a0s"

@@ -1,0 +1,105 @@
+"""How good a model's answers are, as numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plait.errors import DataError
+
+if TYPE_CHECKING:
+    from plait.report.results import Evaluation
+
+BINS = 15
+STAGES = ("read", "encode_image", "encode_text", "total")
+
+
+def metrics(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Score (N, K) class probabilities against (N,) true classes.
+
+    Returns fractions in 0..1, rounded to 6 digits:
+
+    - ``accuracy``: rows whose most probable class is the true one.
+    - ``top5``: rows whose true class is among the min(5, K) most probable.
+    - ``macro_f1``: mean F1 over the classes that occur among the targets or the answers, each counting the same;
+      a class that occurs in neither says nothing and is left out.
+    - ``ece``: expected calibration error, the mean distance between confidence and accuracy over 15 equal-width
+      bins of the top probability (Naeini et al. 2015, Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+
+    Raises DataError where there are no rows, ValueError where shapes or values make no sense.
+    """
+    import torch
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+    check(probabilities, targets)
+    k = probabilities.shape[1]
+    scores = torch.from_numpy(np.ascontiguousarray(probabilities, dtype=np.float64))
+    answers = torch.from_numpy(probabilities.argmax(1))
+    truth = torch.from_numpy(np.asarray(targets, dtype=np.int64))
+    found = (scores.topk(min(5, k), dim=1).indices == truth[:, None]).any(1)
+    # With two classes the micro average would pass for a binary score, so K stays at 2 or more.
+    values: dict[str, Any] = {
+        "accuracy": multiclass_accuracy(answers, truth, max(k, 2), average="micro"),
+        "top5": found.double().mean(),
+        "macro_f1": multiclass_f1_score(answers, truth, max(k, 2), average="macro"),
+        "ece": calibration_error(probabilities, targets),
+    }
+    return {name: round(float(value), 6) for name, value in values.items()}
+
+
+def check(probabilities: np.ndarray, targets: np.ndarray) -> None:
+    """Raise where (N, K) probabilities and (N,) targets cannot be scored: no rows, wrong shapes, NaN, unknown class."""
+    if probabilities.ndim != 2 or targets.shape != (len(probabilities),):
+        raise ValueError(f"probabilities {probabilities.shape} and targets {targets.shape} are not (N, K) and (N,)")
+    if not len(targets):
+        raise DataError("no labelled rows to score; give data whose label column is filled")
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities hold NaN or infinity")
+    if targets.min() < 0 or targets.max() >= probabilities.shape[1]:
+        raise ValueError(f"targets lie outside 0..{probabilities.shape[1] - 1}")
+
+
+def reliability(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """(bins, 3): rows, mean confidence and accuracy of each equal-width bin ``(low, high]`` of the top probability.
+
+    Confidence and accuracy are NaN in an empty bin.
+    """
+    confidence = probabilities.max(1).astype(np.float64)
+    right = probabilities.argmax(1) == targets
+    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    rows = np.bincount(index, minlength=bins).astype(np.float64)
+    sums = np.stack([np.bincount(index, weights, minlength=bins) for weights in (confidence, right)], axis=1)
+    means = np.divide(sums, rows[:, None], out=np.full_like(sums, np.nan), where=rows[:, None] > 0)
+    return np.column_stack([rows, means])
+
+
+def calibration_error(probabilities: np.ndarray, targets: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error in 0..1 over the bins of `reliability`, so the number and the diagram agree."""
+    rows, confidence, accuracy = reliability(probabilities, targets, bins).T
+    return float(np.nansum(rows * np.abs(confidence - accuracy)) / rows.sum())
+
+
+def per_class_accuracy(probabilities: np.ndarray, targets: np.ndarray, k: int) -> np.ndarray:
+    """(K,) float64 in 0..1: the share of each class's rows that are answered right; NaN for a class without rows."""
+    right = (probabilities.argmax(1) == targets).astype(np.float64)
+    rows = np.bincount(targets, minlength=k).astype(np.float64)
+    hits = np.bincount(targets, right, minlength=k)
+    return np.asarray(np.divide(hits, rows, out=np.full(k, np.nan), where=rows > 0))
+
+
+def summary(evaluation: Evaluation) -> dict[str, Any]:
+    """The content of ``compare.json``: rows, classes, seconds of each stage, and every model's metrics.
+
+    The four stages are always there, 0.0 where one was not timed.
+    """
+    models = {
+        name: {**metrics(model.probabilities, evaluation.targets), "fit_seconds": round(float(model.fit_seconds), 3)}
+        for name, model in evaluation.models.items()
+    }
+    return {
+        "rows": {"train": int(evaluation.train_rows), "test": len(evaluation.targets)},
+        "classes": len(evaluation.labels),
+        "seconds": {stage: round(float(evaluation.seconds.get(stage, 0.0)), 3) for stage in STAGES},
+        "models": models,
+    }

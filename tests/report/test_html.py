@@ -1,0 +1,168 @@
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from plait.data.pairs import Pairs
+from plait.errors import DataError, PlaitError
+from plait.report.html import duration, percent, points, render, sure, write_report
+from plait.report.results import Evaluation, ModelResult
+
+HOSTILE = "<script>alert(1)</script>"
+CURVES = [
+    {"epoch": 0, "train_loss": 2.0, "val_loss": 2.1, "val_accuracy": 0.4},
+    {"epoch": 1, "train_loss": 1.0, "val_loss": 1.5, "val_accuracy": 0.6},
+]
+FETCHING = {"src", "href", "action", "data", "poster", "srcset", "formaction", "background", "xlink:href"}
+
+
+class Links(HTMLParser):
+    """Collects what a browser would fetch, run or warn about."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.scripts = 0
+        self.handlers: list[str] = []
+        self.tags: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in FETCHING]
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        self.scripts += tag == "script"
+
+
+def png(color: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 200), color).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def made(
+    names: tuple[str, ...] = ("image", "text", "late", "early"),
+    n: int = 24,
+    k: int = 3,
+    images: list | None = None,
+    texts: list | None = None,
+    labels: list[str] | None = None,
+) -> Evaluation:
+    random = np.random.default_rng(1)
+    targets = np.arange(n) % k
+    labels = labels or [f"class_{c}" for c in range(k)]
+    models = {}
+    for i, name in enumerate(names):
+        logits = random.normal(size=(n, k))
+        logits[np.arange(n), targets] += 0.4 + 0.4 * i
+        exp = np.exp(logits)
+        models[name] = ModelResult(exp / exp.sum(1, keepdims=True), 1.5, CURVES if i % 2 else [], f"note on {name}")
+    pairs = Pairs.from_columns(images, texts or [f"text of {i}" for i in range(n)], [labels[t] for t in targets])
+    return Evaluation(labels, targets, models, pairs, 100, {"read": 0.5, "total": 65.0}, ["3 images are missing"])
+
+
+def test_the_whole_report(tmp_path: Path):
+    path = tmp_path / "new" / "report.html"
+    write_report(made(images=[png((i * 9, 80, 120)) for i in range(24)]), path)
+    html = path.read_text("utf-8")
+    for part in ("models", "mended", "broken", "classes", "confusion", "calibration", "curves"):
+        assert f'<section id="{part}">' in html
+    for words in ("is best:", "note on late", "3 images are missing", "1\u00a0min 05\u00a0s", "text of 0"):
+        assert words in html
+    assert html.count("data:image/jpeg;base64,") > 3
+    assert html.count("<figcaption>") == 2
+    assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_nothing_is_fetched_from_outside():
+    html = render(made(images=[png((9, 80, 120))] * 24))
+    links = Links(html)
+    assert all(address.startswith(("data:", "#")) for address in links.addresses)
+    assert not re.search(r"https?://", html)
+    assert not re.search(r"url\((?!#)", html)
+    assert "@import" not in html
+    assert "default-src 'none'" in html
+
+
+def test_hostile_words_stay_words():
+    n = 24
+    labels = [HOSTILE, '"><img src=x onerror=alert(1)>', "$x^2_{ & </svg></title>"]
+    evaluation = made((HOSTILE, "b'\"<b>"), texts=[HOSTILE] * n, labels=labels)
+    evaluation.warnings.append(HOSTILE)
+    html = render(evaluation)
+    links = Links(html)
+    assert HOSTILE not in html
+    assert links.scripts == 2  # the heat map's data, and its script
+    assert "b" not in links.tags
+    assert links.handlers == []
+    assert "x" not in links.addresses
+
+
+def test_the_one_script_is_the_one_allowed():
+    import base64
+    import hashlib
+
+    html = render(made())
+    script = html.rsplit("<script>", 1)[1].split("</script>")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+@pytest.mark.parametrize("names", [("run",), ("image",), ("late",), ("a", "b"), ("image", "text"), ("text", "early")])
+def test_any_number_of_models_with_any_names(names):
+    html = render(made(names))
+    assert ("Wrong answers, surest first" in html) == (len(names) == 1)
+    assert all(f"note on {name}" in html for name in names)
+
+
+@pytest.mark.parametrize(("n", "k"), [(24, 2), (1, 2), (3, 1), (40, 30)])
+def test_few_rows_and_few_classes(n, k):
+    assert "</html>" in render(made(n=n, k=k))
+
+
+def test_missing_and_unreadable_sides_say_so():
+    n = 24
+    html = render(made(images=[None] * n, texts=[None] * n))
+    assert "no image" in html
+    assert "no text" in html
+    assert "unreadable" not in html
+    html = render(made(images=[b"not an image"] * (n - 1) + ["/no/such/file.jpg"]))
+    assert ">unreadable<" in html
+    assert "data:image" not in html
+
+
+def test_same_evaluation_same_bytes():
+    assert render(made()) == render(made())
+
+
+def test_many_classes_stay_small_and_listed():
+    html = render(made(n=404, k=101))
+    assert len(html) < 600_000
+    assert "All 101 classes" in html
+
+
+def test_bad_place_is_one_clear_line(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PlaitError, match=r"cannot write the report to .*file/report\.html"):
+        write_report(made(), tmp_path / "file" / "report.html")
+
+
+def test_no_rows_are_refused_and_an_old_report_stays(tmp_path: Path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    evaluation = Evaluation(["a"], np.zeros(0, int), {"run": ModelResult(np.zeros((0, 1)))}, Pairs.from_columns())
+    with pytest.raises(DataError, match="no labelled rows"):
+        write_report(evaluation, path)
+    assert path.read_text() == "old"
+
+
+def test_numbers_in_words():
+    shown = [percent(0.86854), percent(0.5, 0), *map(sure, (1.0, 0.999, 0.42, 0.001, 0.0))]
+    shown += map(duration, (0.42, 31.4, 125))
+    plain = [words.replace("\u00a0", " ") for words in shown]
+    assert plain == ["86.9 %", "50 %", "100 %", ">99 %", "42 %", "<1 %", "0 %", "0.4 s", "31 s", "2 min 05 s"]
+    assert [points(0.051), points(-0.02)] == ["+5.1", "\u22122.0"]
