@@ -45,12 +45,11 @@ class DataConfig(Section):
 class ImageTrainConfig(Section):
     """How an image encoder without pretrained weights is trained on the rows themselves."""
 
-    epochs: PositiveInt = 15
-    batch: PositiveInt = 64
+    epochs: PositiveInt = 16
+    batch: PositiveInt = 32
     lr: PositiveFloat = 2e-3
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: Probability = 0.1
-    folds: int = Field(2, ge=2, le=10, description="encoders trained on parts of the rows, for out-of-fold logits")
 
 
 class ImageConfig(Section):
@@ -60,7 +59,9 @@ class ImageConfig(Section):
     pretrained: bool = Field(True, description="false: start from random weights and train on the rows")
     size: PositiveInt | None = Field(None, description="side in pixels; null: what the model was trained with")
     batch: PositiveInt = 128
-    workers: int | None = Field(None, ge=0, description="processes that decode images; null: chosen from cores and rows")
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode images; null: chosen from cores and rows"
+    )
     train: ImageTrainConfig = ImageTrainConfig()
 
 
@@ -74,7 +75,9 @@ class TextConfig(Section):
     prompt: str = Field("", description="put before every text; some encoders ask for one")
     max_length: PositiveInt | None = Field(None, description="tokens; null: the encoder's own limit")
     batch: PositiveInt = 128
-    tfidf_dim: PositiveInt = Field(768, description="dimensions kept of the TF-IDF matrix")
+    tfidf_dim: PositiveInt = Field(
+        768, description="dimensions kept of the TF-IDF matrix, at most a quarter of the rows"
+    )
 
 
 class HeadConfig(Section):
@@ -85,7 +88,8 @@ class HeadConfig(Section):
     dropout: Probability = 0.5
     input_dropout: Probability = 0.2
     late: LateChoice = Field("auto", description="auto: the best on out-of-fold rows")
-    folds: int = Field(5, ge=2, le=20, description="folds for out-of-fold logits")
+    strand_dropout: Probability = Field(0.4, description="share of rows that early fusion sees with one strand hidden")
+    folds: int = Field(3, ge=2, le=20, description="folds for the out-of-fold logits that late fusion is fitted to")
 
 
 class TrainConfig(Section):

@@ -60,7 +60,9 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
     parts, encoded = [], 0
     for encoder in encoders:
         cache = _open_cache(store, encoder.fingerprint)
-        new = sorted((value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True)
+        new = sorted(
+            (value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True
+        )
         with bar(f"encode text ({encoder.name})", len(new)) as advance:
             for chunk in _chunks(new, FLUSH_ROWS):
                 # Batches of like length waste no padding; a chunk is what one kill can lose.
@@ -161,7 +163,9 @@ class _Pixels(Dataset[tuple[int, torch.Tensor | None, str | None]]):
             return row, None, str(error)
 
 
-def _stack(items: list[tuple[int, torch.Tensor | None, str | None]]) -> tuple[list[int], torch.Tensor, list[str | None]]:
+def _stack(
+    items: list[tuple[int, torch.Tensor | None, str | None]],
+) -> tuple[list[int], torch.Tensor, list[str | None]]:
     """One batch: every row, the pixels of those that could be read, the reason of each that could not."""
     pixels = [tensor for _, tensor, _ in items if tensor is not None]
     stacked = torch.stack(pixels) if pixels else torch.empty(0, dtype=torch.uint8)

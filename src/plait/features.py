@@ -117,7 +117,11 @@ class FeatureTable:
             raise StoreError(f"feature table '{self.path}' cannot be read ({reason}); delete that folder") from None
 
     def _write_error(self, error: Exception) -> StoreError:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or "os error 28" in str(error)
+        full = (
+            getattr(error, "errno", None) == errno.ENOSPC
+            or "No space left" in str(error)
+            or "os error 28" in str(error)
+        )
         reason = "no space left on the device" if full else " ".join(str(error).split())[:160]
         return StoreError(
             f"features cannot be written to '{self.path.parent}': {reason}; free space there or choose another folder "

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from plait.config import TrainConfig
+from plait.loop import Curve, KeepBest, run_trainer, seeded
 from plait.progress import bar
 
 EVAL_BATCH = 8192
-Curve = list[dict[str, float]]
 
 
 @dataclass(frozen=True)
 class Strands:
-    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for s in image, text."""
+    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for the strands in use."""
 
     features: dict[str, Tensor]
     present: dict[str, Tensor]
 
     def __len__(self) -> int:
-        return len(self.present["image"])
+        return len(next(iter(self.present.values())))
 
     def rows(self, rows: Tensor | Sequence[int] | slice) -> Strands:
         """The given rows of every tensor."""
@@ -81,7 +78,11 @@ class _Task(lightning.LightningModule):
         c, b, k = logits.shape
         weight = None if self.class_weights is None else self.class_weights.to(logits.device)
         losses = F.cross_entropy(
-            logits.reshape(c * b, k), targets.repeat(c), weight, reduction="none", label_smoothing=self.config.label_smoothing
+            logits.reshape(c * b, k),
+            targets.repeat(c),
+            weight,
+            reduction="none",
+            label_smoothing=self.config.label_smoothing,
         ).view(c, b)
         # Copies share no weights: summing their mean losses trains each as if alone.
         loss = ((losses * keep).sum(1) / keep.sum(1).clamp_min(1)).sum()
@@ -99,29 +100,6 @@ class _Task(lightning.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-class KeepBest(Callback):
-    """Records the learning curve, and puts the weights of the best validation loss back at the end."""
-
-    def __init__(self, advance: Any):
-        self.curve: Curve = []
-        self.best = float("inf")
-        self.weights: dict[str, Tensor] | None = None
-        self._advance = advance
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        values = {k: float(v) for k, v in trainer.callback_metrics.items() if k in {"train_loss", "val_loss", "val_accuracy"}}
-        self.curve.append({"epoch": trainer.current_epoch + 1, **values})
-        loss = values.get("val_loss", -trainer.current_epoch)
-        if loss < self.best:
-            self.best = loss
-            self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        self._advance(1)
-
-    def on_train_end(self, trainer: Any, module: Any) -> None:
-        if self.weights is not None:
-            module.load_state_dict(self.weights)
 
 
 @dataclass(frozen=True)
@@ -169,27 +147,6 @@ def train(
     return Fitted(best.curve, time.perf_counter() - start)
 
 
-def run_trainer(
-    task: lightning.LightningModule, loaders: tuple[Any, Any], callbacks: list[Callback], epochs: int, device: torch.device | str
-) -> None:
-    """A Lightning fit that writes nothing to disk or terminal."""
-    device = torch.device(device)
-    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    with _quiet_lightning():
-        trainer = lightning.Trainer(
-            max_epochs=epochs,
-            accelerator=accelerator,
-            devices=[device.index] if device.index is not None else 1,
-            callbacks=callbacks,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(task, *loaders)
-
-
 def logits(head: nn.Module, strands: Strands) -> Tensor:
     """(N, K) logits of a trained head, in batches."""
     head.eval()
@@ -198,30 +155,6 @@ def logits(head: nn.Module, strands: Strands) -> Tensor:
         return torch.cat([head(block.features, block.present) for block in blocks]).clone()
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch for a block and put its state back afterwards."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
-
-
 def _loader(rows: _Rows, batch: int, generator: torch.Generator | None) -> DataLoader[Any]:
     sampler = RandomSampler(rows, generator=generator) if generator is not None else SequentialSampler(rows)
     return DataLoader(rows, batch_size=None, sampler=BatchSampler(sampler, batch, drop_last=False))
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning greets, advises and warns about loaders that are right as they are."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -53,10 +53,11 @@ def require_known_labels(pairs: Pairs, labels: Collection[str]) -> None:
     names = list(dict.fromkeys(f"'{pairs.labels[row]}'" for row in rows))
     first = str(pairs.labels[rows[0]])
     what = f"label {names[0]} was" if len(names) == 1 else f"labels {and_more(names)} were"
+    it = "it" if len(names) == 1 else "one of them"
     close = did_you_mean(first, known) if len(names) == 1 and len(known) <= 20 else ""
     raise DataError(
-        f"{pairs.source}: {what} never seen in training: {_rows(len(rows))} it (first: id '{pairs.ids[rows[0]]}'); "
-        f"take the rows out, or train with such rows.{close}"
+        f"{pairs.source}: {what} never seen in training: {_rows(len(rows))} {it} "
+        f"(first: id '{pairs.ids[rows[0]]}'); take the rows out, or train with such rows.{close}"
     )
 
 

@@ -118,6 +118,7 @@ def _records(path: Path, where: str, delimiter: str, quoting: Any) -> Iterator[R
             taken += 1
             yield line
 
+    csv.field_size_limit(1 << 30)  # the default refuses a text above 128 KiB
     reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting, strict=True)
     while True:
         before = taken
@@ -148,8 +149,8 @@ def _checked(records: Iterable[Record], expected: int, where: str) -> Iterator[l
         yield fields
     if tall:
         say(
-            f"{where}: {len(tall)} quoted rows, the first on line {tall[0]}, span lines that look like rows of their "
-            "own; look for a stray quote there"
+            f"{where}: quoted rows that span lines like rows of their own: {len(tall)}, the first on line {tall[0]}; "
+            "look for a stray quote there"
         )
 
 

@@ -19,7 +19,7 @@ from plait.errors import DataError, and_more
 from plait.progress import say
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_HARMLESS = set(".txt .json .jsonl .csv .tsv .parquet .md .xml .yaml .yml .ini .db .html".split())
+_HARMLESS = (".txt", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".md", ".xml", ".yaml", ".yml", ".db", ".html")
 
 
 @cache
@@ -64,7 +64,7 @@ def class_folders(folder: Path, source: str) -> Pairs:
             unknown[suffix or parts[-1]] += 1
     if unknown:
         kinds = and_more([f"{n} {suffix}" for suffix, n in sorted(unknown.items())])
-        say(f"{source}: {unknown.total()} files that are no images are left out ({kinds})")
+        say(f"{source}: files that are no images, left out: {unknown.total()} ({kinds})")
     if not files:
         raise DataError(f"{source}: neither images nor a table (.csv, .tsv, .jsonl, .parquet) in this folder")
     has_splits = all(len(parts) > 1 and is_split_name(parts[0]) for parts in files)
@@ -122,5 +122,5 @@ def metadata_folder(
     extra = sum(path not in listed for path in found)
     if extra:
         names = and_more([path.relative_to(folder).as_posix() for path in tables])
-        say(f"{source}: {extra} images are not listed in {names} and are left out")
+        say(f"{source}: images that are not listed in {names}, left out: {extra}")
     return pairs

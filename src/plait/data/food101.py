@@ -54,10 +54,10 @@ def read_kaggle(folder: Path, source: str) -> Pairs:
         rows += _read_split(split, titles.get(split), images.get(split, folder / "images" / split), source)
     missing = [row.name for row in rows if not row.found]
     if missing:
-        say(f"{source}: {len(missing)} titles have no image file ({and_more(missing)}); kept")
+        say(f"{source}: titles without an image file: {len(missing)} ({and_more(missing)}); kept")
     silent = [row.name for row in rows if row.text is None]
     if silent:
-        say(f"{source}: {len(silent)} images have no title ({and_more(silent)}); kept")
+        say(f"{source}: images without a title: {len(silent)} ({and_more(silent)}); kept")
     pairs = Pairs.from_columns(
         images=[row.path for row in rows],
         texts=[row.text for row in rows],

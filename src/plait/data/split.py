@@ -63,7 +63,7 @@ def folds(pairs: Pairs, k: int, seed: int) -> np.ndarray:
     by_class = _groups_by_class(pairs)
     different = sum(len(groups) for groups in by_class)
     if different < k:
-        raise DataError(f"{pairs.source}: {different} different pairs are too few for {k} folds; give more rows")
+        raise DataError(f"{pairs.source}: different pairs: {different}, too few for {k} folds; give more rows")
     rng = np.random.default_rng(seed)
     fold = np.zeros(len(pairs), dtype=np.int64)
     total = np.zeros(k, dtype=np.int64)

@@ -98,9 +98,9 @@ def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path) ->
     from timm.models import save_for_hf
 
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
-    contiguous = {name: value.contiguous() for name, value in model.state_dict().items()}
-    model.load_state_dict(contiguous)
+    model.to(memory_format=torch.contiguous_format)  # safetensors stores no other layout
     save_for_hf(model, str(folder), model_config={"pretrained_cfg": plain}, safe_serialization=True)
+    model.to(memory_format=torch.channels_last)
 
 
 def load_image_encoder(config: ImageConfig, device: torch.device | str = "cpu") -> ImageEncoder:
@@ -130,7 +130,9 @@ def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Modu
             if name.startswith(LOCAL) or not pretrained:
                 raise EncoderError(f"image.model '{name}' cannot be loaded: {reason}") from error
             reason = reason.split(". ")[0]
-            raise EncoderError(f"image.model '{name}': its pretrained weights cannot be had ({reason}); {remedy}") from None
+            raise EncoderError(
+                f"image.model '{name}': its pretrained weights cannot be had ({reason}); {remedy}"
+            ) from None
 
 
 def _check_name(name: str) -> None:

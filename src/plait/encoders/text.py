@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -68,8 +69,13 @@ class SentenceEncoder:
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
-        """Read what `save` wrote."""
-        return cls(_open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"])
+        """Read what `save` wrote. Raises EncoderError where a module is not of sentence-transformers' own."""
+        modules = json.loads((folder / "modules.json").read_text("utf-8"))
+        if foreign := [m["type"] for m in modules if not str(m["type"]).startswith("sentence_transformers.")]:
+            raise EncoderError(f"{folder}: module '{foreign[0]}' would run code of its own; do not trust this folder")
+        return cls(
+            _open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"]
+        )
 
 
 def _dimension(model: SentenceTransformer) -> int:

@@ -81,11 +81,15 @@ def fit_tfidf(texts: list[str], dim: int, seed: int = 0) -> TfidfEncoder:
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:
-        raise DataError(f"text.model=tfidf: no words in the {len(texts)} training texts; use another text.model") from None
-    # The randomised SVD needs fewer components than either side of the matrix.
-    dim = min(dim, matrix.shape[1] - 1, matrix.shape[0] - 1)
+        raise DataError(
+            f"text.model=tfidf: no words in the {len(texts)} training texts; use another text.model"
+        ) from None
+    # More components than a quarter of the rows would give nearly every row a direction of its own to be learnt by.
+    dim = min(dim, matrix.shape[1] - 1, max(matrix.shape[0] // 4, min(matrix.shape[0] - 1, 16)))
     if dim < 1:
-        raise DataError("text.model=tfidf: the training texts hold fewer than two different words; use another text.model")
+        raise DataError(
+            "text.model=tfidf: the training texts hold fewer than two different words; use another text.model"
+        )
     svd = TruncatedSVD(dim, n_iter=2, random_state=seed).fit(matrix)
     return TfidfEncoder(list(vectorizer.get_feature_names_out()), vectorizer.idf_, svd.components_)
 

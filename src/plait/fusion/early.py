@@ -18,12 +18,17 @@ class EarlyHead(nn.Module):
     strand is replaced by a learned vector; where both are missing the answer is the class prior. In training a strand
     is hidden from a row with probability `strand_dropout` (ModDrop, Neverova et al. 2015), so that the other learns
     to answer alone.
+
+    `swap[s]` is the share of training rows that get another row's features for strand s. It makes up for an encoder
+    that was trained on these very rows: it separates them better than it will separate new ones, and a head that
+    never sees it err would trust it too much.
     """
 
-    def __init__(self, shape: Shape, strand_dropout: float = 0.1):
+    def __init__(self, shape: Shape):
         super().__init__()
         hidden = shape.hidden
-        self.strand_dropout = strand_dropout
+        self.strand_dropout = shape.strand_dropout
+        self.swap: dict[str, float] = {}
         self.register_buffer("log_prior", torch.zeros(shape.classes))
         self.standardise = nn.ModuleDict({s: Standardise(shape.dims[s]) for s in STRANDS})
         self.project = nn.ModuleDict(
@@ -40,7 +45,10 @@ class EarlyHead(nn.Module):
         )
         self.missing = nn.ParameterDict({s: nn.Parameter(torch.zeros(hidden)) for s in STRANDS})
         self.mix = nn.Sequential(
-            nn.Linear(hidden * len(STRANDS), hidden), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(hidden, shape.classes)
+            nn.Linear(hidden * len(STRANDS), hidden),
+            nn.GELU(),
+            nn.Dropout(shape.dropout),
+            nn.Linear(hidden, shape.classes),
         )
 
     def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
@@ -51,6 +59,8 @@ class EarlyHead(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         seen = self._hide(present) if self.training and self.strand_dropout else present
+        if self.training and self.swap:
+            features = self._swapped(features)
         parts = []
         for strand in STRANDS:
             projected = self.project[strand](self.standardise[strand](features[strand]))
@@ -66,3 +76,12 @@ class EarlyHead(nn.Module):
         hide_image = (draw < self.strand_dropout) & text
         hide_text = (draw > 1 - self.strand_dropout) & image
         return {"image": image & ~hide_image, "text": text & ~hide_text}
+
+    def _swapped(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Give a share of the rows the features of another row of the batch."""
+        swapped = dict(features)
+        for strand, share in self.swap.items():
+            rows = features[strand]
+            chosen = torch.rand(len(rows), 1, device=rows.device) < share
+            swapped[strand] = torch.where(chosen, rows[torch.randperm(len(rows), device=rows.device)], rows)
+        return swapped

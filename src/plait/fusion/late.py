@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from plait.fusion.strand import STRANDS
 
 KINDS = ("mean", "product", "weighted", "stacking")
-Strands = Mapping[str, Tensor]
+PerStrand = Mapping[str, Tensor]
 
 
-def mean(log_probs: Strands, present: Strands, log_prior: Tensor) -> Tensor:
+def mean(log_probs: PerStrand, present: PerStrand, log_prior: Tensor) -> Tensor:
     """Arithmetic mean of the probabilities of the strands that are present (linear opinion pool); (B, K) logits."""
     weights = torch.stack([present[s] for s in STRANDS]).float()  # (S, B)
     probs = torch.stack([log_probs[s].exp() for s in STRANDS])  # (S, B, K)
@@ -27,7 +27,7 @@ def mean(log_probs: Strands, present: Strands, log_prior: Tensor) -> Tensor:
     return torch.where((weights.sum(0) > 0)[:, None], pooled, log_prior)
 
 
-def product(log_probs: Strands, present: Strands, log_prior: Tensor, weights: Tensor | None = None) -> Tensor:
+def product(log_probs: PerStrand, present: PerStrand, log_prior: Tensor, weights: Tensor | None = None) -> Tensor:
     """Product of experts with the class prior taken out; (B, K) logits.
 
     ``log p(y) + sum_s w_s (log p(y | s) - log p(y))`` over the strands that are present: Bayes' rule where the
@@ -57,11 +57,11 @@ class LateFusion(nn.Module):
         self.stack = nn.Parameter(torch.zeros(len(STRANDS) * classes, classes)) if kind == "stacking" else None
         self.bias = nn.Parameter(torch.zeros(classes)) if kind == "stacking" else None
 
-    def log_probs(self, logits: Strands) -> dict[str, Tensor]:
+    def log_probs(self, logits: PerStrand) -> dict[str, Tensor]:
         """Each strand's calibrated log-probabilities."""
         return {s: F.log_softmax(logits[s] / self.temperature[i], dim=1) for i, s in enumerate(STRANDS)}
 
-    def forward(self, logits: Strands, present: Strands) -> Tensor:
+    def forward(self, logits: PerStrand, present: PerStrand) -> Tensor:
         log_probs = self.log_probs(logits)
         if self.kind == "mean":
             return mean(log_probs, present, self.log_prior)
@@ -83,18 +83,18 @@ class LateHead(nn.Module):
         self.heads = nn.ModuleDict(dict(heads))
         self.fusion = fusion
 
-    def forward(self, features: Strands, present: Strands) -> Tensor:
+    def forward(self, features: PerStrand, present: PerStrand) -> Tensor:
         logits = {strand: self.heads[strand](features, present) for strand in STRANDS}
         fused: Tensor = self.fusion(logits, present)
         return fused
 
 
-def fit_late(fusion: LateFusion, logits: Strands, present: Strands, targets: Tensor, penalty: float = 1e-2) -> None:
+def fit_late(fusion: LateFusion, logits: PerStrand, present: PerStrand, targets: Tensor, penalty: float = 1e-2) -> None:
     """Fit the parameters of `weighted` or `stacking` to logits of rows the strand heads were NOT trained on.
 
     Minimises cross-entropy plus ``penalty / 2`` times the squared distance from the product, by L-BFGS.
     """
-    parameters = [p for p in fusion.parameters()]
+    parameters = list(fusion.parameters())
     if not parameters:
         return
     start = [p.detach().clone() for p in parameters]

@@ -21,6 +21,7 @@ class Shape:
         kind: ``linear`` or ``mlp``, for heads of one strand.
         hidden: width of hidden layers.
         dropout: on hidden units. input_dropout: on features.
+        strand_dropout: share of training rows that early fusion sees with one strand hidden.
     """
 
     dims: Mapping[str, int]
@@ -29,6 +30,7 @@ class Shape:
     hidden: int = 512
     dropout: float = 0.5
     input_dropout: float = 0.2
+    strand_dropout: float = 0.4
 
 
 class Standardise(nn.Module):

@@ -44,7 +44,7 @@ DISHES: tuple[str, ...] = tuple(TABLE)
 def photograph(rng: Random, dish: str, size: int) -> bytes:
     """One drawing of the dish, `size` pixels square, as JPEG bytes."""
     paint, low, high = TABLE[dish]
-    easel = Easel(rng, size * 3, rng.uniform(low, high), rng.uniform(0.95, 1.4))
+    easel = Easel(rng, size * 3, rng.uniform(low, high), rng.uniform(0.9, 1.5))
     table(easel)
     paint(easel)
     return develop(easel.image, size, rng, easel.light)

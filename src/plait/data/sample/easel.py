@@ -66,7 +66,7 @@ class Easel:
         self.turn = rng.uniform(-math.pi, math.pi)
         self.rise = math.sqrt(1 - tilt * tilt)
         self.scale = pixels / 2.45 * zoom
-        self.centre = (pixels * rng.uniform(0.45, 0.55), pixels * (rng.uniform(0.46, 0.54) + 0.1 * self.rise))
+        self.centre = (pixels * rng.uniform(0.4, 0.6), pixels * (rng.uniform(0.42, 0.58) + 0.1 * self.rise))
         angle = rng.uniform(-math.pi, 0)
         self.light = (math.cos(angle), math.sin(angle))
         self.ground: Colour = (220, 220, 220)

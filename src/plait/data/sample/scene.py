@@ -171,7 +171,7 @@ def bowl(e: Easel, r: float, depth: float, filling: Colour) -> float:
 def develop(image: Image.Image, size: int, rng: Random, light: tuple[float, float]) -> bytes:
     """The drawing as a photograph: reduced to `size` pixels, lit, a little blurred and noisy, as JPEG bytes."""
     small = image.resize((size, size), Image.Resampling.LANCZOS)
-    blur = rng.choice((0.0, 0.0, 0.0, 0.0, 0.4, 0.6, 0.9)) * size / 64
+    blur = rng.choice((0.0, 0.0, 0.0, 0.4, 0.6, 0.9)) * size / 64
     if blur:
         small = small.filter(ImageFilter.GaussianBlur(blur))
     pixels = np.asarray(small, dtype=np.float32)

@@ -1,0 +1,149 @@
+"""`Classifier`: encoders, one head, labels and calibration, with scikit-learn's habits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plait.config import Config
+from plait.data.pairs import Pairs
+from plait.encoders.pair import EncoderPair
+from plait.encoding import encode_images, encode_texts, report_problems
+from plait.errors import RunError
+from plait.features import FeatureStore
+from plait.fitting import Fitter
+from plait.fusion.build import MODELS, HeadSpec, strands_of
+from plait.fusion.calibration import Calibrated
+from plait.loop import Curve
+from plait.preparing import Preparation, to_strands
+from plait.training import Strands, logits
+
+
+class Classifier:
+    """Classifies pairs by image, text, or both.
+
+    ``__init__`` only stores the configuration; everything learnt ends in an underscore.
+
+    Args:
+        config: what to train and how; ``config.model`` is image, text, late, early or auto (the best on validation).
+
+    Attributes:
+        classes_: (K,) sorted labels; column k of `predict_proba` is ``classes_[k]``.
+        encoders_: the image and text encoders.
+        head_: the calibrated head. spec_: how it is built.
+        curve_: one dict an epoch. metrics_: rows, validation loss, seconds. warnings_: what counted as missing.
+    """
+
+    classes_: list[str]
+    encoders_: EncoderPair
+    head_: Calibrated
+    spec_: HeadSpec
+    curve_: Curve
+    metrics_: dict[str, Any]
+    warnings_: list[str]
+
+    def __init__(self, config: Config | None = None):
+        self.config = config or Config()
+
+    def fit(self, pairs: Any, val: Any = None) -> Classifier:
+        """Train on labelled pairs, or on anything `plait.read` takes.
+
+        Args:
+            val: rows that choose epochs and calibrate; None holds out ``data.val_fraction`` of `pairs`.
+
+        Raises:
+            DataError: missing labels, a single class, or a strand that no row has.
+        """
+        from plait.comparison import read_as
+
+        start = time.perf_counter()
+        pairs = read_as(pairs, self.config)
+        val = read_as(val, self.config) if val is not None else None
+        wanted = self._models(pairs)
+        strands = tuple(dict.fromkeys(strand for model in wanted for strand in strands_of(model)))
+        prepared = Preparation(pairs, self.config, strands, val)
+        fitter = Fitter(prepared.task(), self.config, prepared.device)
+        best = min((fitter.fit(model) for model in wanted), key=lambda fitted: fitted.val_loss)
+        self.classes_, self.encoders_, self.warnings_ = (
+            prepared.labels,
+            _only(prepared.encoders, best.spec),
+            prepared.warnings,
+        )
+        self.head_, self.spec_, self.curve_ = best.head, best.spec, best.curve
+        self.metrics_ = {
+            "rows": len(pairs),
+            "classes": len(prepared.labels),
+            "val_loss": round(best.val_loss, 6),
+            "note": best.note,
+            "encoded": prepared.encoded,
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        return self
+
+    def predict(self, pairs: Any) -> np.ndarray:
+        """The most probable label of each row: (N,) array of str."""
+        return np.array(self.classes_)[self.predict_proba(pairs).argmax(1)]
+
+    def predict_proba(self, pairs: Any, store: FeatureStore | None = None) -> np.ndarray:
+        """Calibrated probabilities, (N, K) float32, rows sum to 1.
+
+        Args:
+            store: where features are looked up and kept; None encodes without keeping anything.
+        """
+        return self.probabilities(self.strands(pairs, store))
+
+    def strands(self, pairs: Any, store: FeatureStore | None = None) -> Strands:
+        """Features of some rows, for `probabilities` and `effects`; unreadable images are named and count as missing."""
+        from plait.comparison import read_as
+
+        if not hasattr(self, "head_"):
+            raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
+        pairs = read_as(pairs, self.config)
+        image, found = self.config.image, {}
+        self.warnings_ = []
+        if self.encoders_.image is not None:
+            found["image"] = encode_images(self.encoders_.image, pairs, store, image.batch, image.workers)
+            self.warnings_ = report_problems(found["image"].problems, self.config.data.strict, len(pairs))
+        if self.encoders_.text:
+            found["text"] = encode_texts(self.encoders_.text, pairs, store)
+        return to_strands(found)
+
+    def probabilities(self, strands: Strands) -> np.ndarray:
+        """Features -> (N, K) float32 probabilities."""
+        return logits(self.head_, strands).softmax(1).numpy()
+
+    def effects(self, strands: Strands) -> dict[str, np.ndarray]:
+        """How much each strand moved the answer, (N,) float32 in -1 to 1 each.
+
+        The probability of the predicted label with every strand, less its probability with that strand hidden.
+        """
+        full = self.probabilities(strands)
+        rows, answer = np.arange(len(full)), full.argmax(1)
+        moved = {}
+        for strand, present in strands.present.items():
+            hidden = Strands(strands.features, {**strands.present, strand: present & False})
+            moved[strand] = full[rows, answer] - self.probabilities(hidden)[rows, answer]
+        return moved
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write a self-contained run folder; see `plait.runs.save`."""
+        from plait.runs import save
+
+        save(self, Path(folder), overwrite)
+
+    def _models(self, pairs: Pairs) -> tuple[str, ...]:
+        """The models to fit; ``auto`` fits those that the data has strands for."""
+        if self.config.model != "auto":
+            return (self.config.model,)
+        has = {"image": bool(pairs.has_image.any()), "text": bool(pairs.has_text.any())}
+        fits = tuple(model for model in MODELS if all(has[strand] for strand in strands_of(model)))
+        return fits or ("text",)
+
+
+def _only(encoders: EncoderPair, spec: HeadSpec) -> EncoderPair:
+    """The encoders that a head reads."""
+    strands = strands_of(spec.model)
+    return EncoderPair(encoders.image if "image" in strands else None, encoders.text if "text" in strands else [])

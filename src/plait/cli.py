@@ -1,0 +1,253 @@
+"""The command line: one short function a verb; what a verb needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plait import __version__
+from plait.errors import DataError, PlaitError, RunError
+
+if TYPE_CHECKING:
+    from plait.config import Config
+    from plait.report.results import Evaluation
+
+app = typer.Typer(
+    name="plait",
+    help="Classify things from a picture and its text together.\n\nStart with [bold]plait demo[/bold]; then "
+    "[bold]plait compare DATA[/bold] on your own table or folder.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATA_HELP = "CSV, TSV, JSONL or Parquet file, folder, URL or Hugging Face dataset; SOURCE#SPLIT picks one split."
+Preset = Annotated[str | None, typer.Option(help="A named configuration; see [bold]plait presets[/bold].")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML configuration file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a missing image.")]
+Val = Annotated[str | None, typer.Option(help="Rows that choose epochs and calibrate; default: held out from DATA.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
+
+
+def _config(preset: str | None, file: Path | None, overrides: list[str] | None, strict: bool) -> Config:
+    from plait.config import configure
+
+    extra = ["data.strict=true"] if strict else []
+    return configure(preset or (None if file else "quick"), file, [*(overrides or []), *extra])
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report and the sample set.")] = Path("plait-demo"),
+) -> None:
+    """Draw a sample set, compare four models on it, write a report. No data and no network needed."""
+    from plait.comparison import compare as run
+    from plait.config import configure
+    from plait.data.sample import draw
+    from plait.outputs import claim, print_table, write_comparison
+    from plait.progress import say
+
+    config = configure("demo")
+    inputs = claim(out, {"command": "demo", "config": config.model_dump()})
+    say("drawing 2,000 pairs of 16 dishes: a demonstration, not a benchmark ...")
+    pairs = draw()
+    say("training an image network from scratch, then the four models ...")
+    evaluation = run(pairs, config=config)
+    pairs.table.to_parquet(str(out / "sample.parquet"))
+    print_table(evaluation)
+    write_comparison(evaluation, out, inputs)
+
+
+@app.command()
+def compare(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="Folder for compare.json and report.html.")],
+    test: Annotated[
+        str | None, typer.Option(help="Test rows; default: the source's own test split, or held out.")
+    ] = None,
+    val: Val = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train image, text, late and early fusion on the same rows; one table and one report.
+
+    [bold]plait compare train.csv --test test.csv --out comparison[/bold]
+    """
+    from plait.outputs import claim, print_table, write_comparison
+
+    settings = _config(preset, config, set_, strict)
+    sources = {"data": data, "val": val, "test": test}
+    inputs = claim(out, {"command": "compare", **sources, "config": settings.model_dump()}, overwrite)
+    from plait.comparison import compare as run
+
+    evaluation = run(data, test, settings, val)
+    print_table(evaluation)
+    write_comparison(evaluation, out, inputs)
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write: all that predicting needs.")],
+    val: Val = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train one classifier and keep it in a run folder.
+
+    [bold]plait fit train.csv --out run --set model=early[/bold]  (image, text, late, early; auto picks the best)
+    """
+    from plait.progress import say
+
+    settings = _config(preset, config, set_, strict)
+    from plait.runs import require_free
+
+    require_free(out, overwrite)
+    from plait.classifier import Classifier
+
+    classifier = Classifier(settings).fit(data, val)
+    classifier.save(out, overwrite)
+    metrics = classifier.metrics_
+    say(
+        f"{classifier.spec_.model} ({metrics['note']}): {metrics['rows']:,} rows, {metrics['classes']} classes, {metrics['seconds']:.1f} s"
+    )
+    print(out)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
+    set_: Set = None,
+    strict: Strict = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure a run on labelled rows."""
+    from plait.outputs import claim, evaluate_run, print_table, write_metrics
+
+    inputs = claim(out, {"command": "evaluate", "run": str(run), "data": data}, overwrite) if out else None
+    evaluation: Evaluation = evaluate_run(_load(run, set_, strict, labelled=True), data)
+    print_table(evaluation)
+    if out is not None and inputs is not None:
+        write_metrics(evaluation, out, inputs)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA_HELP)] = None,
+    image: Annotated[str | None, typer.Option(help="One image file, instead of DATA.")] = None,
+    text: Annotated[str | None, typer.Option(help="One text, instead of DATA.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File ending in .csv, .jsonl or .parquet; default: CSV on standard output.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Also how much each strand moved the answer.")] = False,
+    set_: Set = None,
+    strict: Strict = False,
+) -> None:
+    """Label rows, or one picture and its text.
+
+    [bold]plait predict run photos.csv --out labels.csv[/bold]
+    [bold]plait predict run --image a.jpg --text "miso ramen"[/bold]
+    """
+    from plait import predictions
+
+    one = image is not None or text is not None
+    if one == (data is not None):
+        raise DataError("give either DATA, or --image and --text for one pair; not both, not neither")
+    if out is not None:
+        predictions.require_format(out)
+    classifier = _load(run, set_, strict or one, labelled=False)
+    from plait.comparison import read_as
+    from plait.data.pairs import Pairs
+    from plait.features import FeatureStore
+
+    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, classifier.config)
+    strands = classifier.strands(pairs, None if one else FeatureStore(classifier.config.store))
+    probabilities = classifier.probabilities(strands)
+    effects = classifier.effects(strands) if explain else None
+    answers = predictions.rows(pairs, classifier.classes_, probabilities, effects)
+    if out is None:
+        sys.stdout.write(predictions.as_text(answers, ".jsonl" if one else ".csv"))
+    else:
+        predictions.write(answers, out)
+        print(out)
+
+
+@app.command()
+def presets() -> None:
+    """List the named configurations."""
+    from plait.config import presets as known
+
+    for name, line in known().items():
+        print(f"{name:<10} {line}")
+
+
+@app.command("config")
+def show_config(preset: Preset = None, config: ConfigFile = None, set_: Set = None) -> None:
+    """Print the configuration a command would use, every key with its value."""
+    import yaml
+
+    print(yaml.safe_dump(_config(preset, config, set_, strict=False).model_dump(), sort_keys=False), end="")
+
+
+def _load(run: Path, overrides: list[str] | None, strict: bool, labelled: bool) -> Any:
+    """A run, reading new data with the given overrides and not with the training table's root and label column."""
+    from plait.config import configure
+    from plait.runs import load
+
+    classifier = load(run)
+    values = classifier.config.model_dump()
+    values["data"] |= {"root": None, "strict": strict}
+    if not labelled:
+        values["data"]["label"] = None
+    allowed = ("data.", "store=", "image.batch=", "image.workers=", "text.batch=")
+    if fixed := [one for one in overrides or [] if not one.startswith(allowed)]:
+        raise RunError(
+            f"--set {fixed[0]}: a fitted run cannot be changed; only data.*, store, batch and workers can be set here"
+        )
+    classifier.config = configure(values=values, overrides=overrides or [])
+    return classifier
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(f"plait {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run the command line: exit code 2 and one line on standard error for anything the user can mend."""
+    try:
+        app()
+    except PlaitError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what was encoded so far is kept\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

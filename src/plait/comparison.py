@@ -1,0 +1,97 @@
+"""`compare`: image, text, late and early side by side, on the same rows and the same features."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from plait.config import Config
+from plait.data.check import require_known_labels, require_labels
+from plait.data.pairs import Pairs
+from plait.data.read import Columns, read
+from plait.data.split import stratified
+from plait.fitting import Fitter
+from plait.fusion.build import MODELS
+from plait.preparing import Preparation
+from plait.report.results import Evaluation, ModelResult
+from plait.training import logits
+
+
+def compare(train: Any, test: Any = None, config: Config | None = None, val: Any = None) -> Evaluation:
+    """Train the four models on the same rows and measure them on the same test rows.
+
+    Args:
+        train: anything `read` takes.
+        test: the same, for testing; None uses the source's own test split if it has one, else holds out
+            ``data.test_fraction`` of the rows, stratified and seeded, with equal pairs on one side.
+        config: None for the defaults.
+        val: the same, for validation; None uses the source's own split, else ``data.val_fraction`` of the training rows.
+
+    Returns:
+        The evaluation: what `plait.report` makes tables and pages of.
+
+    Raises:
+        PlaitError: anything the user can mend, in one line.
+    """
+    config = config or Config()
+    start = time.perf_counter()
+    train_pairs, val_pairs, test_pairs = divide(train, val, test, config)
+    prepared = Preparation(train_pairs, config, val=val_pairs)
+    require_labels(test_pairs)
+    require_known_labels(test_pairs, prepared.labels)
+    prepared.seconds["read"] = time.perf_counter() - start
+    task = prepared.task()
+    strands = prepared.strands_of(test_pairs)
+    fitter = Fitter(task, config, prepared.device)
+    models = {}
+    for name in MODELS:
+        fitted = fitter.fit(name)
+        probabilities = logits(fitted.head, strands).softmax(1).numpy()
+        curve = (prepared.image_curve or fitted.curve) if name == "image" else fitted.curve
+        models[name] = ModelResult(probabilities, fitted.seconds, curve, fitted.note)
+    prepared.seconds["total"] = time.perf_counter() - start
+    return Evaluation(
+        labels=prepared.labels,
+        targets=prepared.numbers(test_pairs).numpy(),
+        models=models,
+        pairs=test_pairs,
+        train_rows=len(train_pairs) + (len(val_pairs) if val_pairs is not None else 0),
+        seconds=prepared.seconds | {"encoded": float(prepared.encoded)},
+        warnings=prepared.warnings,
+    )
+
+
+def divide(train: Any, val: Any, test: Any, config: Config) -> tuple[Pairs, Pairs | None, Pairs]:
+    """Training, validation (None: to be held out) and test rows: as given, else the source's own splits, else drawn."""
+    pairs = read_as(train, config)
+    val_pairs = read_as(val, config) if val is not None else None
+    if val_pairs is None and "val" in pairs.splits:
+        val_pairs = pairs.split("val")
+    if test is not None:
+        return (
+            _without_splits(pairs, ("test",) if val is not None else ("test", "val")),
+            val_pairs,
+            read_as(test, config),
+        )
+    if "test" in pairs.splits:
+        return _without_splits(pairs, ("test", "val")), val_pairs, pairs.split("test")
+    pairs = _without_splits(pairs, ("val",)) if val_pairs is not None else pairs
+    kept, held = stratified(pairs, config.data.test_fraction, config.seed)
+    return pairs.select(kept), val_pairs, pairs.select(held)
+
+
+def read_as(source: Any, config: Config) -> Pairs:
+    """Read a source with the columns and the root that the configuration names."""
+    data = config.data
+    return read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
+
+
+def _without_splits(pairs: Pairs, names: tuple[str, ...]) -> Pairs:
+    held = [pairs.splits[name] for name in names if name in pairs.splits]
+    if not held:
+        return pairs
+    kept = np.setdiff1d(np.arange(len(pairs)), np.concatenate(held))
+    return replace(pairs.select(kept), source=pairs.source)

@@ -1,0 +1,111 @@
+"""What commands print and write: the table, compare.json, metrics.json and report.html."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from plait.errors import RunError
+from plait.report.results import Evaluation, ModelResult
+
+if TYPE_CHECKING:
+    from plait.classifier import Classifier
+
+INPUTS = "inputs.json"
+
+
+def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
+    """Make sure results may be written to `folder`, before any work is done; return `inputs`.
+
+    The same command on the same inputs may replace its own results.
+
+    Raises:
+        RunError: the folder is a file, a run, or holds results of other inputs.
+    """
+    if folder.is_file():
+        raise RunError(f"--out '{folder}' is a file; give a folder")
+    if overwrite or not folder.is_dir():
+        return inputs
+    if (folder / "run.json").exists():
+        raise RunError(f"--out '{folder}' already holds a run; choose another folder")
+    results = [name for name in ("compare.json", "metrics.json") if (folder / name).exists()]
+    if results and _read(folder / INPUTS) != json.loads(json.dumps(inputs)):
+        raise RunError(
+            f"--out '{folder}' holds {results[0]} of another run; choose another folder, or replace it with --overwrite"
+        )
+    return inputs
+
+
+def print_table(evaluation: Evaluation) -> None:
+    """The table of models, on standard output."""
+    from rich.console import Console
+
+    from plait.report.table import table
+
+    Console(highlight=False, width=None if os.isatty(1) else 110).print(table(evaluation))
+
+
+def write_comparison(evaluation: Evaluation, folder: Path, inputs: dict[str, Any]) -> None:
+    """compare.json and report.html; says where the report is."""
+    _write(evaluation, folder, "compare.json", inputs)
+
+
+def write_metrics(evaluation: Evaluation, folder: Path, inputs: dict[str, Any]) -> None:
+    """metrics.json, with the same keys for each model, and report.html."""
+    _write(evaluation, folder, "metrics.json", inputs)
+
+
+def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
+    """Measure a fitted classifier on labelled rows, anything `read` takes."""
+    import torch
+
+    from plait.comparison import read_as
+    from plait.data.check import require_known_labels, require_labels
+    from plait.features import FeatureStore
+
+    start = time.perf_counter()
+    pairs = read_as(data, classifier.config)
+    labels = require_labels(pairs)
+    require_known_labels(pairs, classifier.classes_)
+    seconds = {"read": time.perf_counter() - start}
+    probabilities = classifier.predict_proba(pairs, FeatureStore(classifier.config.store))
+    seconds["total"] = time.perf_counter() - start
+    numbers = {label: i for i, label in enumerate(classifier.classes_)}
+    targets = torch.tensor([numbers[label] for label in labels]).numpy()
+    result = ModelResult(probabilities, 0.0, classifier.curve_, str(classifier.metrics_.get("note", "")))
+    models = {classifier.spec_.model: result}
+    rows = int(classifier.metrics_.get("rows", 0))
+    return Evaluation(classifier.classes_, targets, models, pairs, rows, seconds, classifier.warnings_)
+
+
+def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, Any]) -> None:
+    from plait.report.html import write_report
+    from plait.report.metrics import summary
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_report(evaluation, folder / "report.html")
+        _replace(folder / INPUTS, inputs)
+        _replace(folder / name, summary(evaluation))
+    except OSError as error:
+        raise RunError(
+            f"--out '{folder}' cannot be written: {error.strerror or error}; choose another folder"
+        ) from error
+    print(f"report: {folder / 'report.html'}")
+
+
+def _replace(file: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that the file is whole at every moment."""
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    os.replace(part, file)
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
