@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from plait.classifier import Classifier
     from plait.comparison import compare
     from plait.config import Config, configure
+    from plait.data.columns import Columns
     from plait.data.pairs import Pairs
-    from plait.data.read import Columns, read
+    from plait.data.read import read
     from plait.data.sample import draw
     from plait.errors import PlaitError
     from plait.runs import load
 
 _HOMES = {
     "Classifier": ("plait.classifier", "Classifier"),
-    "Columns": ("plait.data.read", "Columns"),
+    "Columns": ("plait.data.columns", "Columns"),
     "Config": ("plait.config", "Config"),
     "Pairs": ("plait.data.pairs", "Pairs"),
     "PlaitError": ("plait.errors", "PlaitError"),

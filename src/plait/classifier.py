@@ -85,7 +85,8 @@ class Classifier:
 
     def predict(self, pairs: Any) -> np.ndarray:
         """The most probable label of each row: (N,) array of str."""
-        return np.array(self.classes_)[self.predict_proba(pairs).argmax(1)]
+        labels: np.ndarray = np.array(self.classes_)[self.predict_proba(pairs).argmax(1)]
+        return labels
 
     def predict_proba(self, pairs: Any, store: FeatureStore | None = None) -> np.ndarray:
         """Calibrated probabilities, (N, K) float32, rows sum to 1.
@@ -96,7 +97,7 @@ class Classifier:
         return self.probabilities(self.strands(pairs, store))
 
     def strands(self, pairs: Any, store: FeatureStore | None = None) -> Strands:
-        """Features of some rows, for `probabilities` and `effects`; unreadable images are named and count as missing."""
+        """Features of some rows, for `probabilities` and `effects`; unreadable images are named, and missing."""
         from plait.comparison import read_as
 
         if not hasattr(self, "head_"):
@@ -113,7 +114,8 @@ class Classifier:
 
     def probabilities(self, strands: Strands) -> np.ndarray:
         """Features -> (N, K) float32 probabilities."""
-        return logits(self.head_, strands).softmax(1).numpy()
+        probabilities: np.ndarray = logits(self.head_, strands).softmax(1).numpy()
+        return probabilities
 
     def effects(self, strands: Strands) -> dict[str, np.ndarray]:
         """How much each strand moved the answer, (N,) float32 in -1 to 1 each.

@@ -118,10 +118,9 @@ def fit(
 
     classifier = Classifier(settings).fit(data, val)
     classifier.save(out, overwrite)
-    metrics = classifier.metrics_
-    say(
-        f"{classifier.spec_.model} ({metrics['note']}): {metrics['rows']:,} rows, {metrics['classes']} classes, {metrics['seconds']:.1f} s"
-    )
+    known = classifier.metrics_
+    size = f"{known['rows']:,} rows, {known['classes']} classes, {known['seconds']:.1f} s"
+    say(f"{classifier.spec_.model} ({known['note']}): {size}")
     print(out)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
+from plait.data.columns import Columns
 from plait.data.pairs import Pairs
-from plait.data.read import Columns, read
+from plait.data.read import read
 from plait.data.split import stratified
 from plait.fitting import Fitter
 from plait.fusion.build import MODELS
@@ -28,7 +29,7 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
         test: the same, for testing; None uses the source's own test split if it has one, else holds out
             ``data.test_fraction`` of the rows, stratified and seeded, with equal pairs on one side.
         config: None for the defaults.
-        val: the same, for validation; None uses the source's own split, else ``data.val_fraction`` of the training rows.
+        val: the same, for validation; None uses the source's own split, else ``data.val_fraction`` of `train`.
 
     Returns:
         The evaluation: what `plait.report` makes tables and pages of.

@@ -1,6 +1,6 @@
 """The configuration: one typed model, presets in YAML, and ``key.path=value`` overrides.
 
-Sources are merged in this order, later ones winning: the model's defaults, a preset, a config file, ``--set`` overrides.
+Sources are merged in this order, later ones winning: defaults, a preset, a config file, ``--set`` overrides.
 """
 
 from __future__ import annotations
@@ -86,7 +86,6 @@ class HeadConfig(Section):
     kind: Literal["linear", "mlp"] = Field("linear", description="head of one strand")
     hidden: PositiveInt = 512
     dropout: Probability = 0.5
-    input_dropout: Probability = 0.2
     late: LateChoice = Field("auto", description="auto: the best on out-of-fold rows")
     strand_dropout: Probability = Field(0.4, description="share of rows that early fusion sees with one strand hidden")
     folds: int = Field(3, ge=2, le=20, description="folds for the out-of-fold logits that late fusion is fitted to")
@@ -95,8 +94,10 @@ class HeadConfig(Section):
 class TrainConfig(Section):
     """How heads are trained."""
 
-    epochs: PositiveInt = 20
-    batch: PositiveInt = 512
+    epochs: PositiveInt = 15
+    batch: PositiveInt | None = Field(
+        None, description="rows a step; null: 32 to 512, so that an epoch has some 32 steps"
+    )
     lr: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     label_smoothing: Probability = 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import cpu_count
@@ -182,7 +183,10 @@ def _encoded_chunks(
     done: list[int] = []
     vectors: list[np.ndarray] = []
     reasons: list[str | None] = []
-    for batch_rows, pixels, batch_reasons in loader:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "lance is not fork-safe")  # workers decode, they never use Lance
+        batches = iter(loader)
+    for batch_rows, pixels, batch_reasons in batches:
         block = np.zeros((len(batch_rows), encoder.dim), np.float32)
         if len(pixels):
             block[[reason is None for reason in batch_reasons]] = encoder.encode(pixels).numpy()

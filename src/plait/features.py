@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class FeatureStore:
 
 
 class FeatureTable:
-    """Features of one encoder: columns ``hash`` (16 bytes), ``vector`` (dim float32), ``problem`` (why there is none)."""
+    """Features of one encoder: ``hash`` (16 bytes), ``vector`` (dim float32), ``problem`` (why there is none)."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -104,12 +105,12 @@ class FeatureTable:
             start = len(self._index)
             self._index.update({value: start + i for i, value in enumerate(hashes)})
 
-    def _open(self):  # type: ignore[no-untyped-def]
+    def _open(self) -> Any:
         import lance
 
         return self._read(lance.dataset, str(self.path))
 
-    def _read(self, function, *arguments, **keywords):  # type: ignore[no-untyped-def]
+    def _read(self, function: Any, *arguments: Any, **keywords: Any) -> Any:
         try:
             return function(*arguments, **keywords)
         except Exception as error:

@@ -74,9 +74,7 @@ class Fitter:
     def shape(self) -> Shape:
         dims = {strand: x.shape[1] for strand, x in self.task.train.features.items()}
         head = self.config.head
-        return Shape(
-            dims, self.task.classes, head.kind, head.hidden, head.dropout, head.input_dropout, head.strand_dropout
-        )
+        return Shape(dims, self.task.classes, head.kind, head.hidden, head.dropout, head.strand_dropout)
 
     def fit(self, model: str) -> FittedModel:
         """Fit ``image``, ``text``, ``late`` or ``early``."""
@@ -105,7 +103,7 @@ class Fitter:
         swaps: list[dict[str, float]] = [{}]
         if excess := {s: share for s in sorted(self.task.seen) if (share := self._excess(s)) > 0.05}:
             swaps.append(excess)
-        fits = []
+        fits: list[tuple[float, int, EarlyHead, Curve, dict[str, float]]] = []
         for swap in swaps:
             head = self._new(EarlyHead, swap)
             fitted = train(
@@ -185,7 +183,7 @@ class Fitter:
         return F.cross_entropy(out / fit_temperature(out, self.task.val_targets), self.task.val_targets).item()
 
     def _excess(self, strand: str) -> float:
-        """How much better a strand does on rows its encoder has seen: the share of its right answers that luck explains."""
+        """How much worse a strand does on new rows than on those its encoder has seen, as a share of the latter."""
         fit = self._strand(strand)
         known = (logits(fit.head, self.task.train).argmax(1) == self.task.targets).float().mean().item()
         new = (fit.val_logits.argmax(1) == self.task.val_targets).float().mean().item()

@@ -77,7 +77,8 @@ class Preparation:
             other = "text" if strand == "image" else "image"
             names = ", ".join(pairs.columns) or "id, image, text, label"
             raise DataError(
-                f"{pairs.source}: no row has an {strand} (columns: {names}); name its column with --set data.{strand}=COLUMN, "
+                f"{pairs.source}: no row has an {strand} (columns: {names}); "
+                f"name its column with --set data.{strand}=COLUMN, "
                 f"or use the {other} alone: plait fit --set model={other}".replace("an text", "a text")
             )
 
@@ -133,7 +134,7 @@ class Preparation:
         )
 
     def _trained(self, config: ImageConfig) -> ImageEncoder:
-        """An image encoder trained on the training rows; the same rows, labels, settings and seed train it only once."""
+        """An image encoder trained on the training rows; the same rows, settings and seed train it only once."""
         from plait.tuning.image import train_image
 
         folder = self.store.folder / "encoders" / self._training_key(config)

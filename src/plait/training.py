@@ -19,6 +19,8 @@ from plait.loop import Curve, KeepBest, run_trainer, seeded
 from plait.progress import bar
 
 EVAL_BATCH = 8192
+STEPS = 32  # an epoch
+BATCHES = (32, 512)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class _Task(lightning.LightningModule):
             label_smoothing=self.config.label_smoothing,
         ).view(c, b)
         # Copies share no weights: summing their mean losses trains each as if alone.
-        loss = ((losses * keep).sum(1) / keep.sum(1).clamp_min(1)).sum()
+        loss: Tensor = ((losses * keep).sum(1) / keep.sum(1).clamp_min(1)).sum()
         self.log("train_loss", loss / c, on_step=False, on_epoch=True, batch_size=b)
         return loss
 
@@ -132,11 +134,11 @@ def train(
     keep = torch.ones(len(copies.heads), len(targets), dtype=torch.bool) if keep is None else keep
     weights = None
     if config.class_weights == "balanced":
-        counts = torch.bincount(targets, minlength=int(copies.heads[0].log_prior.numel())).clamp_min(1)  # type: ignore[operator,union-attr]
+        counts = torch.bincount(targets, minlength=int(copies.heads[0].log_prior.numel())).clamp_min(1)  # type: ignore[operator]
         weights = len(targets) / (len(counts) * counts.float())
     generator = torch.Generator().manual_seed(seed)
     loaders = (
-        _loader(_Rows(strands, targets, keep), config.batch, generator),
+        _loader(_Rows(strands, targets, keep), config.batch or batch_size(len(targets)), generator),
         _loader(_Rows(*val, torch.ones(1, len(val[1]), dtype=torch.bool)), EVAL_BATCH, None),
     )
     with bar(label, config.epochs) as advance, seeded(seed):
@@ -145,6 +147,12 @@ def train(
         run_trainer(_Task(copies, config, weights), loaders, [best, stop], config.epochs, device)
     copies.cpu().eval()
     return Fitted(best.curve, time.perf_counter() - start)
+
+
+def batch_size(rows: int) -> int:
+    """A power of two that makes some `STEPS` batches of the rows, within `BATCHES`: few rows need small steps."""
+    low, high = BATCHES
+    return min(high, max(low, 1 << max(0, (rows // STEPS).bit_length())))
 
 
 def logits(head: nn.Module, strands: Strands) -> Tensor:

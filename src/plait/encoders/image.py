@@ -30,11 +30,11 @@ class ImageEncoder:
     strand: Strand = "image"
 
     def __init__(self, model: torch.nn.Module, settings: dict[str, Any], name: str, device: torch.device | str = "cpu"):
-        from timm.data import create_transform
+        from timm.data.transforms_factory import create_transform
 
         model.reset_classifier(0)  # type: ignore[operator]
         self.device = torch.device(device)
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self.settings = {key: settings[key] for key in PREPROCESSING}
         self.name = name
         self.dim = int(model.num_features)  # type: ignore[arg-type]
@@ -84,9 +84,9 @@ def normalise(pixels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
 
 def data_config(model: torch.nn.Module, size: int | None = None) -> dict[str, Any]:
     """timm's preprocessing of a model, at another side in pixels if asked."""
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
-    settings = resolve_model_data_config(model)
+    settings: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     if size:
         settings["input_size"] = (3, size, size)
         settings["crop_pct"] = 1.0
@@ -124,7 +124,7 @@ def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Modu
         raise EncoderError(f"image.model '{name}' has no pretrained weights in timm; {remedy}")
     with quick_refusal(), quiet():
         try:
-            return timm.create_model(name, pretrained=pretrained, **arguments)  # type: ignore[no-any-return]
+            return timm.create_model(name, pretrained=pretrained, **arguments)
         except Exception as error:  # hub, file and shape errors of three libraries
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             if name.startswith(LOCAL) or not pretrained:

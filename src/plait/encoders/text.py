@@ -13,7 +13,7 @@ import torch
 
 from plait.config import TextConfig
 from plait.encoders.base import Encoder, Strand, fingerprint, quick_refusal, quiet
-from plait.encoders.tfidf import TfidfEncoder, fit_tfidf
+from plait.encoders.tfidf import fit_tfidf
 from plait.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class SentenceEncoder:
         self.batch = batch
         self.dim = int(_dimension(model))
         settings = {
-            "modules": [type(module).__name__ for module in model],
-            "pooling": [module.get_config_dict() for module in model if hasattr(module, "pooling_mode")],
+            "modules": [(type(module).__name__, _settings(module)) for module in model.children()],
             "tokenizer": _tokenizer_text(model.tokenizer),
             "max_length": model.max_seq_length,
             "prompt": prompt,
@@ -76,6 +75,10 @@ class SentenceEncoder:
         return cls(
             _open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"]
         )
+
+
+def _settings(module: Any) -> Any:
+    return module.get_config_dict() if hasattr(module, "get_config_dict") else {}
 
 
 def _dimension(model: SentenceTransformer) -> int:

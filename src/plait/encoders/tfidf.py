@@ -43,7 +43,8 @@ class TfidfEncoder:
         """(B,) texts -> (B, dim) float32, each of unit length unless no term of it is known."""
         vectors = np.asarray(self._vectorizer.transform(texts) @ self.components.T, np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        unit: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+        return unit
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write vocabulary.json and model.safetensors."""

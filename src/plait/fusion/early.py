@@ -34,7 +34,6 @@ class EarlyHead(nn.Module):
         self.project = nn.ModuleDict(
             {
                 s: nn.Sequential(
-                    nn.Dropout(shape.input_dropout),
                     nn.Linear(shape.dims[s], hidden),
                     nn.LayerNorm(hidden),
                     nn.GELU(),

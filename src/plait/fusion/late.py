@@ -51,6 +51,8 @@ class LateFusion(nn.Module):
     def __init__(self, kind: str, classes: int):
         super().__init__()
         self.kind = kind
+        self.log_prior: Tensor
+        self.temperature: Tensor
         self.register_buffer("log_prior", torch.zeros(classes))
         self.register_buffer("temperature", torch.ones(len(STRANDS)))
         self.weights = nn.Parameter(torch.ones(len(STRANDS))) if kind == "weighted" else None
@@ -68,7 +70,7 @@ class LateFusion(nn.Module):
         if self.kind == "weighted":
             return product(log_probs, present, self.log_prior, self.weights)
         start = product(log_probs, present, self.log_prior)
-        if self.stack is None:
+        if self.stack is None or self.bias is None:
             return start
         # Evidence relative to the prior is zero for a missing strand, so it moves nothing.
         evidence = [torch.where(present[s][:, None], log_probs[s] - self.log_prior, 0.0) for s in STRANDS]
@@ -107,4 +109,4 @@ def fit_late(fusion: LateFusion, logits: PerStrand, present: PerStrand, targets:
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call, arg-type]
+    optimiser.step(loss)  # type: ignore[no-untyped-call]

@@ -20,7 +20,7 @@ class Shape:
         classes: K.
         kind: ``linear`` or ``mlp``, for heads of one strand.
         hidden: width of hidden layers.
-        dropout: on hidden units. input_dropout: on features.
+        dropout: on hidden units.
         strand_dropout: share of training rows that early fusion sees with one strand hidden.
     """
 
@@ -29,7 +29,6 @@ class Shape:
     kind: str = "linear"
     hidden: int = 512
     dropout: float = 0.5
-    input_dropout: float = 0.2
     strand_dropout: float = 0.4
 
 
@@ -67,7 +66,7 @@ class StrandHead(nn.Module):
         dim = shape.dims[strand]
         self.standardise = Standardise(dim)
         self.register_buffer("log_prior", torch.zeros(shape.classes))
-        layers: list[nn.Module] = [nn.Dropout(shape.input_dropout)]
+        layers: list[nn.Module] = []
         if shape.kind == "mlp":
             layers += [nn.Linear(dim, shape.hidden), nn.LayerNorm(shape.hidden), nn.GELU(), nn.Dropout(shape.dropout)]
             dim = shape.hidden

@@ -70,9 +70,9 @@ class _Images(Dataset[Any]):
     """Augmented (RandomResizedCrop, flips, colour) or plain images of the rows that have one."""
 
     def __init__(self, pairs: Pairs, targets: Tensor, settings: dict[str, Any], augment: bool):
-        from timm.data import create_transform
+        from timm.data.transforms_factory import create_transform
 
-        options = {"scale": (0.75, 1.0), "color_jitter": 0.1} if augment else {}
+        options: dict[str, Any] = {"scale": (0.75, 1.0), "color_jitter": 0.1} if augment else {}
         self.transform = create_transform(**settings, is_training=augment, use_prefetcher=True, **options)
         self.size = int(settings["input_size"][-1])
         self.rows = pairs.has_image.nonzero()[0].tolist()
