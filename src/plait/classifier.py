@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plait.config import Config
 from plait.data.pairs import Pairs
+from plait.data.read import read_as
 from plait.encoders.pair import EncoderPair
-from plait.encoding import encode_images, encode_texts, report_problems
+from plait.encoding import encode_images, encode_texts, report_problems, to_strands
 from plait.errors import RunError
 from plait.features import FeatureStore
-from plait.fitting import Fitter
+from plait.fusion.batch import Strands, logits
 from plait.fusion.build import MODELS, HeadSpec, strands_of
 from plait.fusion.calibration import Calibrated
-from plait.loop import Curve
-from plait.preparing import Preparation, to_strands
-from plait.training import Strands, logits
+
+if TYPE_CHECKING:
+    from plait.loop import Curve
 
 
 class Classifier:
@@ -57,11 +58,12 @@ class Classifier:
         Raises:
             DataError: missing labels, a single class, or a strand that no row has.
         """
-        from plait.comparison import read_as
+        from plait.fitting import Fitter
+        from plait.preparing import Preparation
 
         start = time.perf_counter()
-        pairs = read_as(pairs, self.config)
-        val = read_as(val, self.config) if val is not None else None
+        pairs = read_as(pairs, self.config.data)
+        val = read_as(val, self.config.data) if val is not None else None
         wanted = self._models(pairs)
         strands = tuple(dict.fromkeys(strand for model in wanted for strand in strands_of(model)))
         prepared = Preparation(pairs, self.config, strands, val)
@@ -85,7 +87,8 @@ class Classifier:
 
     def predict(self, pairs: Any) -> np.ndarray:
         """The most probable label of each row: (N,) array of str."""
-        labels: np.ndarray = np.array(self.classes_)[self.predict_proba(pairs).argmax(1)]
+        best = self.predict_proba(pairs).argmax(1)
+        labels: np.ndarray = np.array(self.classes_)[best]
         return labels
 
     def predict_proba(self, pairs: Any, store: FeatureStore | None = None) -> np.ndarray:
@@ -98,11 +101,9 @@ class Classifier:
 
     def strands(self, pairs: Any, store: FeatureStore | None = None) -> Strands:
         """Features of some rows, for `probabilities` and `effects`; unreadable images are named, and missing."""
-        from plait.comparison import read_as
-
         if not hasattr(self, "head_"):
             raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
-        pairs = read_as(pairs, self.config)
+        pairs = read_as(pairs, self.config.data)
         image, found = self.config.image, {}
         self.warnings_ = []
         if self.encoders_.image is not None:

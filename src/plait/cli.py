@@ -169,11 +169,13 @@ def predict(
     if out is not None:
         predictions.require_format(out)
     classifier = _load(run, set_, strict or one, labelled=False)
-    from plait.comparison import read_as
     from plait.data.pairs import Pairs
+    from plait.data.read import read_as
     from plait.features import FeatureStore
 
-    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, classifier.config)
+    pairs = (
+        Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, classifier.config.data)
+    )
     strands = classifier.strands(pairs, None if one else FeatureStore(classifier.config.store))
     probabilities = classifier.probabilities(strands)
     effects = classifier.effects(strands) if explain else None

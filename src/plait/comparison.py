@@ -10,15 +10,14 @@ import numpy as np
 
 from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
-from plait.data.columns import Columns
 from plait.data.pairs import Pairs
-from plait.data.read import read
+from plait.data.read import read_as
 from plait.data.split import stratified
 from plait.fitting import Fitter
+from plait.fusion.batch import logits
 from plait.fusion.build import MODELS
 from plait.preparing import Preparation
 from plait.report.results import Evaluation, ModelResult
-from plait.training import logits
 
 
 def compare(train: Any, test: Any = None, config: Config | None = None, val: Any = None) -> Evaluation:
@@ -67,27 +66,21 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
 
 def divide(train: Any, val: Any, test: Any, config: Config) -> tuple[Pairs, Pairs | None, Pairs]:
     """Training, validation (None: to be held out) and test rows: as given, else the source's own splits, else drawn."""
-    pairs = read_as(train, config)
-    val_pairs = read_as(val, config) if val is not None else None
+    pairs = read_as(train, config.data)
+    val_pairs = read_as(val, config.data) if val is not None else None
     if val_pairs is None and "val" in pairs.splits:
         val_pairs = pairs.split("val")
     if test is not None:
         return (
             _without_splits(pairs, ("test",) if val is not None else ("test", "val")),
             val_pairs,
-            read_as(test, config),
+            read_as(test, config.data),
         )
     if "test" in pairs.splits:
         return _without_splits(pairs, ("test", "val")), val_pairs, pairs.split("test")
     pairs = _without_splits(pairs, ("val",)) if val_pairs is not None else pairs
     kept, held = stratified(pairs, config.data.test_fraction, config.seed)
     return pairs.select(kept), val_pairs, pairs.select(held)
-
-
-def read_as(source: Any, config: Config) -> Pairs:
-    """Read a source with the columns and the root that the configuration names."""
-    data = config.data
-    return read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
 
 
 def _without_splits(pairs: Pairs, names: tuple[str, ...]) -> Pairs:

@@ -87,7 +87,12 @@ class HeadConfig(Section):
     hidden: PositiveInt = 512
     dropout: Probability = 0.5
     late: LateChoice = Field("auto", description="auto: the best on out-of-fold rows")
-    strand_dropout: Probability = Field(0.4, description="share of rows that early fusion sees with one strand hidden")
+    strand_dropout: float = Field(
+        0.4,
+        ge=0,
+        le=0.5,
+        description="share of training rows that early fusion sees without their image; same for text",
+    )
     folds: int = Field(3, ge=2, le=20, description="folds for the out-of-fold logits that late fusion is fitted to")
 
 
@@ -101,7 +106,7 @@ class TrainConfig(Section):
     lr: PositiveFloat = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     label_smoothing: Probability = 0.1
-    patience: PositiveInt = Field(4, description="epochs without a better validation loss before stopping")
+    patience: PositiveInt = Field(5, description="epochs without a better validation loss before stopping")
     class_weights: Literal["none", "balanced"] = "none"
 
 
@@ -171,7 +176,10 @@ def _read_preset(name: str) -> dict[str, Any]:
 def _read_file(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"no such config file: '{path}'")
-    return _parse_yaml(path.read_text("utf-8"), str(path))
+    try:
+        return _parse_yaml(path.read_text("utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text") from None
 
 
 def _parse_yaml(text: str, where: str) -> dict[str, Any]:
@@ -196,6 +204,8 @@ def _parse_override(override: str) -> dict[str, Any]:
         nested: Any = yaml.safe_load(value)
     except yaml.YAMLError:
         nested = value
+    if isinstance(nested, dict) and not value.lstrip().startswith("{"):
+        nested = value  # a text with a colon in it, e.g. text.prompt=query:
     for part in reversed(key.strip().split(".")):
         nested = {part: nested}
     return dict(nested)

@@ -18,6 +18,7 @@ from plait.encoders.image import ImageEncoder
 from plait.encoders.text import TextEncoder
 from plait.errors import DataError, and_more
 from plait.features import FLUSH_ROWS, FeatureStore, FeatureTable
+from plait.fusion.batch import Strands
 from plait.progress import bar, say
 
 
@@ -95,6 +96,14 @@ def encode_images(
     present[list(reasons)] = False
     vectors = _gather(cache, [value if ok else None for value, ok in zip(hashes, present, strict=True)], encoder.dim)
     return Features(vectors, present, len(new), time.perf_counter() - start, _problems(pairs, reasons))
+
+
+def to_strands(found: dict[str, Features]) -> Strands:
+    """Features of each strand as tensors."""
+    return Strands(
+        {strand: torch.from_numpy(features.vectors) for strand, features in found.items()},
+        {strand: torch.from_numpy(features.present) for strand, features in found.items()},
+    )
 
 
 def report_problems(problems: Sequence[Problem], strict: bool, of: int) -> list[str]:

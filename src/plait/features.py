@@ -52,15 +52,15 @@ class FeatureTable:
     def index(self) -> dict[bytes, int]:
         """Content hash -> row of the table. Raises StoreError where the table is damaged."""
         if self._index is None:
-            self._index = {}
-            if self.path.is_dir():
-                hashes = self._read(self._open().to_table, columns=["hash"])["hash"]
-                self._index = {value: row for row, value in enumerate(hashes.to_pylist())}
+            found: list[bytes] = []
+            if self._exists():
+                found = self._read(self._open().to_table, columns=["hash"])["hash"].to_pylist()
+            self._index = {value: row for row, value in enumerate(found)}
         return self._index
 
     def problems(self) -> dict[bytes, str]:
         """Inputs that could not be decoded, and why."""
-        if not self.path.is_dir():
+        if not self._exists():
             return {}
         table = self._read(self._open().to_table, columns=["hash", "problem"], filter="problem IS NOT NULL")
         return dict(zip(table["hash"].to_pylist(), table["problem"].to_pylist(), strict=True))
@@ -87,7 +87,6 @@ class FeatureTable:
         Raises:
             StoreError: the disk is full or the folder cannot be written; rows of earlier commits stay.
         """
-        import lance
         import pyarrow as pa
 
         flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
@@ -98,12 +97,26 @@ class FeatureTable:
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            lance.write_dataset(pa.table(columns), str(self.path), mode="append" if self.path.is_dir() else "create")
+            self._write(pa.table(columns))
         except Exception as error:  # lance raises OSError, ValueError and its own for one full disk
             raise self._write_error(error) from None
-        if self._index is not None:
-            start = len(self._index)
-            self._index.update({value: start + i for i, value in enumerate(hashes)})
+        self._index = None  # another process may have added rows before these
+
+    def _write(self, table: Any) -> None:
+        import lance
+
+        if not self._exists():
+            try:
+                lance.write_dataset(table, str(self.path), mode="create")
+                return
+            except Exception:
+                if not self._exists():  # else another process was first
+                    raise
+        lance.write_dataset(table, str(self.path), mode="append")
+
+    def _exists(self) -> bool:
+        """Whether a first append has been committed; one that failed may leave folders behind."""
+        return any(self.path.glob("_versions/*.manifest"))
 
     def _open(self) -> Any:
         import lance

@@ -10,13 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.config import Config
+from plait.fusion.batch import Strands, logits
 from plait.fusion.build import HeadSpec, build
 from plait.fusion.calibration import Calibrated, fit_temperature
 from plait.fusion.early import EarlyHead
 from plait.fusion.late import KINDS, LateFusion, LateHead, fit_late
 from plait.fusion.strand import STRANDS, Shape, StrandHead, prior
 from plait.loop import Curve, seeded
-from plait.training import Copies, Strands, logits, train
+from plait.training import Copies, train
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,8 @@ class Fitter:
 
     def _finish(self, spec: HeadSpec, head: torch.nn.Module, curve: Curve, seconds: float, note: str) -> FittedModel:
         """Calibrate on the validation rows."""
-        calibrated = build(spec)
+        with seeded(self.config.seed):
+            calibrated = build(spec)
         calibrated.head.load_state_dict(head.state_dict())
         calibrated.fit(logits(calibrated.head, self.task.val), self.task.val_targets)
         out = logits(calibrated, self.task.val)

@@ -62,12 +62,12 @@ def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
     """Measure a fitted classifier on labelled rows, anything `read` takes."""
     import torch
 
-    from plait.comparison import read_as
     from plait.data.check import require_known_labels, require_labels
+    from plait.data.read import read_as
     from plait.features import FeatureStore
 
     start = time.perf_counter()
-    pairs = read_as(data, classifier.config)
+    pairs = read_as(data, classifier.config.data)
     labels = require_labels(pairs)
     require_known_labels(pairs, classifier.classes_)
     seconds = {"read": time.perf_counter() - start}

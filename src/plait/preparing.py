@@ -20,13 +20,13 @@ from plait.encoders.base import pick_device
 from plait.encoders.image import LOCAL, ImageEncoder, create_model, data_config, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
-from plait.encoding import Features, encode_images, encode_texts, report_problems
+from plait.encoding import Features, encode_images, encode_texts, report_problems, to_strands
 from plait.errors import DataError
 from plait.features import FeatureStore
 from plait.fitting import Task
+from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS
 from plait.loop import Curve
-from plait.training import Strands
 
 
 @dataclass
@@ -180,11 +180,3 @@ def _hash_or_none(ref: object) -> bytes:
         return content_hash(ref.load()) if ref is not None else b""  # type: ignore[attr-defined]
     except (OSError, ValueError):
         return b""
-
-
-def to_strands(found: dict[str, Features]) -> Strands:
-    """Features of each strand as tensors."""
-    return Strands(
-        {strand: torch.from_numpy(features.vectors) for strand, features in found.items()},
-        {strand: torch.from_numpy(features.present) for strand, features in found.items()},
-    )

@@ -42,7 +42,7 @@ def save(classifier: Classifier, folder: Path, overwrite: bool = False) -> None:
     Raises:
         RunError: the folder holds something already, or cannot be written.
     """
-    import plait
+    from plait import __version__
 
     if not hasattr(classifier, "head_"):
         raise RunError("this classifier is not fitted; call fit(pairs) before save")
@@ -51,7 +51,7 @@ def save(classifier: Classifier, folder: Path, overwrite: bool = False) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            manifest = _write(classifier, part) | {"plait": plait.__version__}
+            manifest = _write(classifier, part) | {"plait": __version__}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
             part.chmod(0o755)
             if folder.exists():
@@ -109,12 +109,14 @@ def load(folder: str | Path, device: str = "auto") -> Classifier:
         classifier.head_ = build(classifier.spec_)
         classifier.head_.load_state_dict(load_file(folder / HEAD))
         classifier.head_.eval()
+        classifier.curve_, classifier.metrics_, classifier.warnings_ = [], dict(manifest["metrics"]), []
+        if len(classifier.classes_) != classifier.spec_.shape.classes:
+            raise ValueError(f"{len(classifier.classes_)} labels for {classifier.spec_.shape.classes} classes")
     except PlaitError as error:
         raise RunError(f"run '{folder}' cannot be loaded: {error}") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"run '{folder}' is damaged ({reason}); copy it again or fit it anew") from error
-    classifier.curve_, classifier.metrics_, classifier.warnings_ = [], dict(manifest["metrics"]), []
     return classifier
 
 
@@ -157,7 +159,7 @@ def _check_files(folder: Path, files: Any) -> None:
     # Beside run.json a user may keep notes; among an encoder's files a library might open what it finds.
     for path in sorted(folder.glob("*/**/*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in files:
+        if path.is_symlink() or (path.is_file() and name not in files):
             raise RunError(f"run '{folder}': '{name}' does not belong in a run; do not trust this folder")
 
 

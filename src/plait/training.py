@@ -15,27 +15,12 @@ from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from plait.config import TrainConfig
+from plait.fusion.batch import EVAL_BATCH, Strands
 from plait.loop import Curve, KeepBest, run_trainer, seeded
 from plait.progress import bar
 
-EVAL_BATCH = 8192
 STEPS = 32  # an epoch
 BATCHES = (32, 512)
-
-
-@dataclass(frozen=True)
-class Strands:
-    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for the strands in use."""
-
-    features: dict[str, Tensor]
-    present: dict[str, Tensor]
-
-    def __len__(self) -> int:
-        return len(next(iter(self.present.values())))
-
-    def rows(self, rows: Tensor | Sequence[int] | slice) -> Strands:
-        """The given rows of every tensor."""
-        return Strands({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
 
 
 class _Rows(Dataset[Any]):
@@ -78,14 +63,15 @@ class _Task(lightning.LightningModule):
         features, present, targets, keep = batch
         logits = self.copies(features, present)
         c, b, k = logits.shape
-        weight = None if self.class_weights is None else self.class_weights.to(logits.device)
         losses = F.cross_entropy(
             logits.reshape(c * b, k),
             targets.repeat(c),
-            weight,
             reduction="none",
             label_smoothing=self.config.label_smoothing,
         ).view(c, b)
+        if self.class_weights is not None:
+            # Not by cross_entropy itself, which weights the smoothed part of every row by the rare classes, too.
+            losses = losses * self.class_weights.to(losses.device)[targets]
         # Copies share no weights: summing their mean losses trains each as if alone.
         loss: Tensor = ((losses * keep).sum(1) / keep.sum(1).clamp_min(1)).sum()
         self.log("train_loss", loss / c, on_step=False, on_epoch=True, batch_size=b)
@@ -153,14 +139,6 @@ def batch_size(rows: int) -> int:
     """A power of two that makes some `STEPS` batches of the rows, within `BATCHES`: few rows need small steps."""
     low, high = BATCHES
     return min(high, max(low, 1 << max(0, (rows // STEPS).bit_length())))
-
-
-def logits(head: nn.Module, strands: Strands) -> Tensor:
-    """(N, K) logits of a trained head, in batches."""
-    head.eval()
-    with torch.inference_mode():
-        blocks = [strands.rows(slice(i, i + EVAL_BATCH)) for i in range(0, len(strands), EVAL_BATCH)]
-        return torch.cat([head(block.features, block.present) for block in blocks]).clone()
 
 
 def _loader(rows: _Rows, batch: int, generator: torch.Generator | None) -> DataLoader[Any]:

@@ -77,12 +77,24 @@ def open_image(content: bytes, size: int | None = None) -> Image:
         image: Image.Image = Image.open(io.BytesIO(content))
         if size:
             image.draft("RGB", (size * 2, size * 2))
+        _require_decodable(image)
         image.load()
         image = ImageOps.exif_transpose(image)
         return image.convert("RGB")
+    except Image.DecompressionBombError:
+        raise ValueError(f"image of more than {(Image.MAX_IMAGE_PIXELS or 0) * 2 // 10**6} megapixels") from None
     except Exception as error:  # Pillow raises almost anything on hostile bytes
         reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise ValueError(reason) from error
+
+
+def _require_decodable(image: Image) -> None:
+    """Raise ValueError where the pixels would take more memory than Pillow holds to be safe."""
+    from PIL import Image
+
+    limit, pixels = Image.MAX_IMAGE_PIXELS, image.width * image.height
+    if limit and pixels > limit:
+        raise ValueError(f"image of {pixels // 10**6} megapixels, more than {limit // 10**6}")
 
 
 @dataclass(frozen=True)

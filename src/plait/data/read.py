@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.config import DataConfig
 from plait.data.build import BATCH, Part, build, cache_folder
 from plait.data.columns import Columns, is_split_name, split_name, split_order
 from plait.data.files import open_file, table_suffix
@@ -57,6 +58,11 @@ def read(
     else:
         pairs = _read_object(source, columns, "" if root is None else os.path.abspath(os.path.expanduser(root)))
     return pairs if split is None else pairs.split(split_name(split))
+
+
+def read_as(source: Any, data: DataConfig) -> Pairs:
+    """Read a source with the columns and the root that the configuration names."""
+    return read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
 
 
 def _read_name(name: str, columns: Columns, root: str | None) -> Pairs:

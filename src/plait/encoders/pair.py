@@ -36,14 +36,24 @@ class EncoderPair:
 
     @classmethod
     def load(cls, folder: Path, parts: dict[str, Any], device: torch.device | str = "cpu") -> EncoderPair:
-        """Read what `save` wrote. Raises EncoderError for a kind of encoder this version does not know."""
+        """Read what `save` wrote. Raises EncoderError for another folder or kind of encoder than it writes."""
         image = parts.get("image")
         encoders: list[TextEncoder] = []
-        for part in parts.get("text", []):
+        for i, part in enumerate(parts.get("text", [])):
+            _require_folder(part, f"text-{i}")
             if part["kind"] not in ("tfidf", "sentence"):
                 raise EncoderError(f"{folder}: unknown kind of text encoder '{part['kind']}'; upgrade plait")
             where = folder / part["folder"]
             encoders.append(
                 TfidfEncoder.load(where) if part["kind"] == "tfidf" else SentenceEncoder.load(where, part, device)
             )
+        if image:
+            _require_folder(image, "image")
         return cls(ImageEncoder.load(folder / image["folder"], image, device) if image else None, encoders)
+
+
+def _require_folder(part: dict[str, Any], name: str) -> None:
+    if part["folder"] != name:
+        raise EncoderError(
+            f"an encoder is said to be in '{part['folder']}' instead of '{name}'; do not trust this folder"
+        )

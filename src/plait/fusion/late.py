@@ -74,7 +74,8 @@ class LateFusion(nn.Module):
             return start
         # Evidence relative to the prior is zero for a missing strand, so it moves nothing.
         evidence = [torch.where(present[s][:, None], log_probs[s] - self.log_prior, 0.0) for s in STRANDS]
-        return start + torch.cat(evidence, dim=1) @ self.stack + self.bias
+        some = torch.stack([present[s] for s in STRANDS]).any(0)
+        return torch.where(some[:, None], start + torch.cat(evidence, dim=1) @ self.stack + self.bias, start)
 
 
 class LateHead(nn.Module):

@@ -21,7 +21,8 @@ class Shape:
         kind: ``linear`` or ``mlp``, for heads of one strand.
         hidden: width of hidden layers.
         dropout: on hidden units.
-        strand_dropout: share of training rows that early fusion sees with one strand hidden.
+        strand_dropout: share of training rows that early fusion sees without their image, and as many without their
+            text; at most 0.5.
     """
 
     dims: Mapping[str, int]
@@ -29,7 +30,7 @@ class Shape:
     kind: str = "linear"
     hidden: int = 512
     dropout: float = 0.5
-    strand_dropout: float = 0.4
+    strand_dropout: float = 0.2
 
 
 class Standardise(nn.Module):

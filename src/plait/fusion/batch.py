@@ -1,0 +1,34 @@
+"""Features of many rows, and running a head over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+EVAL_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class Strands:
+    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for the strands in use."""
+
+    features: dict[str, Tensor]
+    present: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.present.values())))
+
+    def rows(self, rows: Tensor | Sequence[int] | slice) -> Strands:
+        """The given rows of every tensor."""
+        return Strands({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
+
+
+def logits(head: nn.Module, strands: Strands) -> Tensor:
+    """(N, K) logits of a trained head, in batches."""
+    head.eval()
+    with torch.inference_mode():
+        blocks = [strands.rows(slice(i, i + EVAL_BATCH)) for i in range(0, len(strands), EVAL_BATCH)]
+        return torch.cat([head(block.features, block.present) for block in blocks]).clone()

@@ -1,0 +1,79 @@
+"""Caches of their own, and toy encoders small enough to run in milliseconds."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+# Hugging Face libraries read these when they are imported, so they are set before any test module is.
+_HOME = tempfile.mkdtemp(prefix="plait-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ.update(HF_HOME=_HOME, PLAIT_CACHE=f"{_HOME}/plait", TOKENIZERS_PARALLELISM="false")
+for _name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TRANSFORMERS_CACHE"):
+    os.environ.pop(_name, None)
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import plait  # noqa: E402
+from plait.config import Config, configure  # noqa: E402
+from plait.data.pairs import Pairs  # noqa: E402
+from plait.encoders.image import ImageEncoder, load_image_encoder  # noqa: E402
+from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
+from plait.features import FeatureStore  # noqa: E402
+from toys import make_image_folder, make_text_folder  # noqa: E402
+
+torch.set_num_threads(1)  # toy models are slower with more
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has a feature store and an encoder cache of its own."""
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path_factory.mktemp("plait-cache")))
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_image_folder(tmp_path_factory.mktemp("toy") / "image")
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_text_folder(tmp_path_factory.mktemp("toy") / "text")
+
+
+@pytest.fixture(scope="session")
+def toy_config(image_folder: Path, text_folder: Path) -> Callable[..., Config]:
+    """``toy_config("model=late", "seed=3")``: a quick configuration with toy encoders."""
+
+    def make(*overrides: str) -> Config:
+        quick = ("device=cpu", "image.workers=0", "train.epochs=3", "head.hidden=16", "head.folds=2")
+        encoders = (f"image.model=local-dir:{image_folder}", f"text.model={text_folder}")
+        return configure(overrides=[*quick, *encoders, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def image_encoder(toy_config: Callable[..., Config]) -> ImageEncoder:
+    return load_image_encoder(toy_config().image)
+
+
+@pytest.fixture(scope="session")
+def text_encoder(text_folder: Path, toy_config: Callable[..., Config]) -> SentenceEncoder:
+    return load_sentence_encoder(str(text_folder), toy_config("text.batch=4").text)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def drawn() -> Pairs:
+    """64 rows of the sample set, 4 of each of its 16 classes."""
+    return plait.draw(rows=64, seed=1, size=32)

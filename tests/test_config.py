@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from plait.config import Config, configure, presets
+from plait.errors import ConfigError, PlaitError
+
+
+def refusal(**sources: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        configure(**sources)  # type: ignore[arg-type]
+    assert isinstance(caught.value, PlaitError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_every_preset_is_listed_and_loads() -> None:
+    files = {f.name for f in resources.files("plait").joinpath("presets").iterdir() if f.name.endswith(".yaml")}
+    found = presets()
+    assert {f"{name}.yaml" for name in found} == files
+    assert {"demo", "quick"} <= set(found)
+    for name, line in found.items():
+        assert line
+        assert not line.startswith("#")
+        assert isinstance(configure(name), Config)
+    assert configure("demo").image.pretrained is False
+    assert configure("demo").text.model == "tfidf"
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    assert configure() == Config()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sed": 1}, "unknown key 'sed'. Did you mean 'seed'?"),
+        ({"imgae": {"size": 3}}, "unknown key 'imgae'. Did you mean 'image'?"),
+        ({"train": {"epoch": 1}}, "unknown key 'train.epoch'. Did you mean 'epochs'?"),
+        ({"image": {"train": {"lrr": 1}}}, "unknown key 'image.train.lrr'. Did you mean 'lr'?"),
+        (
+            {"image": {"train": {"zzz": 1}}},
+            "unknown key 'image.train.zzz'. Known: batch, epochs, label_smoothing, lr, weight_decay.",
+        ),
+    ],
+)
+def test_unknown_key(values: dict[str, object], message: str) -> None:
+    assert refusal(values=values) == message
+
+
+def test_unknown_preset() -> None:
+    assert refusal(preset="quik") == "unknown preset 'quik'. Did you mean 'quick'?"
+    assert refusal(preset="zzz") == f"unknown preset 'zzz'. Known: {', '.join(presets())}."
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs=0", "train.epochs: input should be greater than 0 (got 0)"),
+        ("data.val_fraction=1", "data.val_fraction: input should be less than 1 (got 1)"),
+        ("head.folds=1", "head.folds: input should be greater than or equal to 2 (got 1)"),
+        ("head.folds=21", "head.folds: input should be less than or equal to 20 (got 21)"),
+        ("train.lr=.nan", "train.lr: input should be greater than 0 (got nan)"),
+        (
+            "head.late=meen",
+            "head.late: input should be 'auto', 'mean', 'product', 'weighted' or 'stacking' (got 'meen')",
+        ),
+        ("head.strand_dropout=0.51", "head.strand_dropout: input should be less than or equal to 0.5 (got 0.51)"),
+        ("train.epochs.x=5", "train.epochs: input should be a valid integer (got {'x': 5})"),
+        ("train.epochs", "--set 'train.epochs': expected key.path=value, e.g. --set train.epochs=10"),
+        ("=3", "--set '=3': expected key.path=value, e.g. --set train.epochs=10"),
+    ],
+)
+def test_refused_override(override: str, message: str) -> None:
+    assert refusal(overrides=[override]) == message
+
+
+def test_all_mistakes_at_once() -> None:
+    assert refusal(overrides=["train.epochs=0", "head.kind=mpl", "sede=3"]) == (
+        "head.kind: input should be 'linear' or 'mlp' (got 'mpl'); "
+        "train.epochs: input should be greater than 0 (got 0); "
+        "unknown key 'sede'. Did you mean 'seed'?"
+    )
+
+
+def test_values_of_an_override() -> None:
+    config = configure(
+        overrides=["train.lr=1e-2", "train.batch=null", "image.pretrained=no", "text.prompt=[CLS", "seed = 7"]
+    )
+    assert (config.train.lr, config.train.batch, config.image.pretrained) == (0.01, None, False)
+    assert (config.text.prompt, config.seed) == ("[CLS", 7)
+    assert configure(overrides=["text.model=a=b"]).text.model == "a=b"
+
+
+def test_a_prompt_that_ends_in_a_colon_stays_text() -> None:
+    assert configure(overrides=["text.prompt=query: "]).text.prompt == "query: "
+    assert configure(overrides=["train={epochs: 3, lr: 0.5}"]).train.epochs == 3
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = written(tmp_path, "image: {size: 96, batch: 5}\ntrain: {epochs: 7, lr: 0.5}\n")
+    config = configure("demo", file, ["image.batch=9", "train.epochs=8", "train.epochs=9"])
+    assert configure("demo").image.size == 64
+    assert config.image.model == "test_resnet"  # the preset's, over the default
+    assert config.image.size == 96  # the file's, over the preset's
+    assert config.image.batch == 9  # the override's, over the file's
+    assert (config.train.lr, config.train.epochs) == (0.5, 9)  # the last override's
+    assert config.train.patience == Config().train.patience
+
+
+def test_values_stand_between_file_and_overrides(tmp_path: Path) -> None:
+    file = written(tmp_path, "train: {epochs: 7, lr: 0.5, patience: 2}\n")
+    train = configure(file=file, values={"train": {"epochs": 8, "lr": 0.25}}, overrides=["train.epochs=9"]).train
+    assert (train.epochs, train.lr, train.patience) == (9, 0.25, 2)
+
+
+def test_files_that_are_no_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    assert refusal(file=path) == f"no such config file: '{path}'"
+    assert refusal(file=tmp_path) == f"no such config file: '{tmp_path}'"
+    written(tmp_path, "- a\n- b\n")
+    assert refusal(file=path) == f"{path}: expected keys and values at the top, found a list"
+    written(tmp_path, "just words\n")
+    assert refusal(file=path) == f"{path}: expected keys and values at the top, found a str"
+    written(tmp_path, "seed: [1\n")
+    assert refusal(file=path).startswith(f"{path}: not valid YAML: while parsing a flow sequence")
+    path.write_bytes("seed: 3".encode("utf-16"))
+    assert refusal(file=path) == f"{path}: not UTF-8 text"
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert configure(file=written(tmp_path, "# nothing\n")) == Config()
+
+
+def test_json_is_yaml_too(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(configure("demo", overrides=["seed=5"]).model_dump_json(), "utf-8")
+    assert configure(file=path) == configure("demo", overrides=["seed=5"])
+
+
+@pytest.mark.parametrize("name", ["demo", "quick"])
+def test_round_trip(name: str) -> None:
+    config = configure(name, overrides=["seed=5", "data.image=photo", "train.class_weights=balanced"])
+    assert configure(values=config.model_dump()) == config
+    assert config != configure(name)
+
+
+def test_values_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="Instance is frozen"):
+        configure().train.epochs = 3  # type: ignore[misc]

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
+
+from plait.encoders.tfidf import TfidfEncoder, fit_tfidf
+from plait.errors import DataError, EncoderError
+
+TEXTS = [
+    "Red soup with beans",
+    "green soup with fresh beans",
+    "crème brûlée, the best",
+    "Best creme brulee of the town",
+    "soup soup soup of the day",
+    "Fresh beans and red peppers",
+    "",
+]
+NEW = ["red SOUP", "Brûlée with beans of the day", "soup", ""]
+
+
+def test_equals_the_pipeline_of_scikit_learn() -> None:
+    encoder = fit_tfidf(TEXTS, dim=3, seed=0)
+    reference = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), strip_accents="unicode"),
+        TruncatedSVD(3, n_iter=2, random_state=0),
+        Normalizer(),
+    ).fit(TEXTS)
+    assert encoder.dim == 3
+    for texts in (TEXTS, NEW):
+        found = encoder.encode(texts)
+        assert found.dtype == np.float32
+        assert found.shape == (len(texts), 3)
+        np.testing.assert_allclose(found, reference.transform(texts), atol=1e-5)
+
+
+def test_case_and_accents_do_not_matter() -> None:
+    one, two = fit_tfidf(TEXTS, 3).encode(["Crème BRÛLÉE", "creme brulee"])
+    assert np.array_equal(one, two)
+
+
+def test_vectors_have_unit_length_unless_no_word_is_known() -> None:
+    vectors = fit_tfidf(TEXTS, 3).encode(["red soup", "", "xylophone quartz", "   ", "?!"])
+    assert np.linalg.norm(vectors[0]) == pytest.approx(1, abs=1e-6)
+    assert (vectors[1:] == 0).all()
+
+
+def test_dimensions_are_at_most_a_quarter_of_many_rows() -> None:
+    rng = np.random.default_rng(0)
+    words = [f"word{i}" for i in range(60)]
+    texts = [" ".join(rng.choice(words, 5)) for _ in range(120)]
+    assert fit_tfidf(texts, 768).dim == 30
+    assert fit_tfidf(texts, 8).dim == 8
+    assert fit_tfidf(texts[:20], 768).dim == 16
+    assert fit_tfidf(texts[:5], 768).dim == 4
+
+
+def test_words_of_one_text_alone_count_only_in_small_corpora() -> None:
+    few = [f"common text number{i}" for i in range(199)]
+    assert "number7" in fit_tfidf(few, 2).vocabulary
+    assert "number7" not in fit_tfidf([*few, "common text number199"], 2).vocabulary
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    encoder = fit_tfidf(TEXTS, 3)
+    assert encoder.save(tmp_path / "text") == {"kind": "tfidf"}
+    assert sorted(p.name for p in (tmp_path / "text").iterdir()) == ["model.safetensors", "vocabulary.json"]
+    again = TfidfEncoder.load(tmp_path / "text")
+    assert again.vocabulary == encoder.vocabulary
+    assert again.fingerprint == encoder.fingerprint
+    assert (again.dim, again.name, again.strand) == (3, "tfidf", "text")
+    assert np.array_equal(again.encode(NEW), encoder.encode(NEW))
+
+
+def test_vocabulary_of_another_encoder_is_refused(tmp_path: Path) -> None:
+    fit_tfidf(TEXTS, 3).save(tmp_path)
+    (tmp_path / "vocabulary.json").write_text('["soup"]', "utf-8")
+    with pytest.raises(EncoderError) as caught:
+        TfidfEncoder.load(tmp_path)
+    assert str(caught.value) == f"{tmp_path}: vocabulary and weights do not belong together"
+
+
+def test_fingerprint_names_the_training_texts() -> None:
+    first = fit_tfidf(TEXTS, 3).fingerprint
+    assert len(first) == 32
+    assert fit_tfidf(TEXTS, 3).fingerprint == first
+    assert fit_tfidf([*TEXTS, "one more soup"], 3).fingerprint != first  # the same weights would be chance
+    assert fit_tfidf(TEXTS[::-1][:6], 3).fingerprint != first
+    assert fit_tfidf(TEXTS, 2).fingerprint != first
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["", "?!", "a b"]], ids=["none", "empty", "signs"])
+def test_no_words(texts: list[str]) -> None:
+    with pytest.raises(DataError) as caught:
+        fit_tfidf(texts, 3)
+    assert str(caught.value) == (
+        f"text.model=tfidf: no words in the {len(texts)} training texts; use another text.model"
+    )
+
+
+def test_one_word() -> None:
+    with pytest.raises(DataError) as caught:
+        fit_tfidf(["soup", "soup"], 3)
+    assert str(caught.value) == (
+        "text.model=tfidf: the training texts hold fewer than two different words; use another text.model"
+    )
