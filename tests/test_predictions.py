@@ -137,7 +137,7 @@ def informed(informative: str, n: int = 240) -> tuple[Strands, torch.Tensor]:
 @pytest.mark.parametrize("model", ["late", "early"])
 def test_hiding_the_informative_strand_costs_the_answer(model: str, informative: str) -> None:
     strands, targets = informed(informative)
-    config = configure(overrides=["train.epochs=12", "head.hidden=16", "head.folds=2", "device=cpu"])
+    config = configure(overrides=["train.epochs=15", "train.lr=0.01", "head.hidden=16", "head.folds=2", "device=cpu"])
     task = Task(strands, targets, torch.arange(len(targets)) // 3 % 2, strands, targets, 3)
     fitted = Fitter(task, config, torch.device("cpu")).fit(model)
     classifier = Classifier(config)

@@ -64,7 +64,7 @@ def test_a_loaded_run_predicts_the_same(
     expected = fitted[model].predict_proba(drawn)
     assert expected.shape == (64, 16)
     np.testing.assert_allclose(expected.sum(1), 1, atol=1e-5)
-    assert expected.std(0).max() > 1e-3  # rows differ, so a shift would show
+    assert len(np.unique(expected, axis=0)) > 55  # rows differ, so a shift would show
     np.testing.assert_array_equal(loaded.predict_proba(drawn), expected)
     assert loaded.predict(drawn).tolist() == fitted[model].predict(drawn).tolist()
     assert loaded.classes_ == sorted(set(drawn.labels))  # type: ignore[type-var]

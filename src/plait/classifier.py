@@ -36,6 +36,7 @@ class Classifier:
         encoders_: the image and text encoders.
         head_: the calibrated head. spec_: how it is built.
         curve_: one dict an epoch. metrics_: rows, validation loss, seconds. warnings_: what counted as missing.
+        seconds_: how long the last rows took to encode, for each strand.
     """
 
     classes_: list[str]
@@ -45,6 +46,7 @@ class Classifier:
     curve_: Curve
     metrics_: dict[str, Any]
     warnings_: list[str]
+    seconds_: dict[str, float]
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
@@ -111,6 +113,7 @@ class Classifier:
             self.warnings_ = report_problems(found["image"].problems, self.config.data.strict, len(pairs))
         if self.encoders_.text:
             found["text"] = encode_texts(self.encoders_.text, pairs, store)
+        self.seconds_ = {f"encode_{strand}": features.seconds for strand, features in found.items()}
         return to_strands(found)
 
     def probabilities(self, strands: Strands) -> np.ndarray:

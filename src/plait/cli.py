@@ -49,18 +49,18 @@ def demo(
     from plait.comparison import compare as run
     from plait.config import configure
     from plait.data.sample import draw
-    from plait.outputs import claim, print_table, write_comparison
+    from plait.outputs import claim, print_table, write_comparison, write_pairs
     from plait.progress import say
 
     config = configure("demo")
-    inputs = claim(out, {"command": "demo", "config": config.model_dump()})
+    inputs = claim(out, {"command": "demo"})
     say("drawing 2,000 pairs of 16 dishes: a demonstration, not a benchmark ...")
     pairs = draw()
     say("training an image network from scratch, then the four models ...")
     evaluation = run(pairs, config=config)
-    pairs.table.to_parquet(str(out / "sample.parquet"))
     print_table(evaluation)
     write_comparison(evaluation, out, inputs)
+    write_pairs(pairs, out / "sample.parquet")
 
 
 @app.command()

@@ -88,10 +88,7 @@ class HeadConfig(Section):
     dropout: Probability = 0.5
     late: LateChoice = Field("auto", description="auto: the best on out-of-fold rows")
     strand_dropout: float = Field(
-        0.4,
-        ge=0,
-        le=0.5,
-        description="share of training rows that early fusion sees without their image; same for text",
+        0.2, ge=0, le=0.5, description="share of rows that early fusion sees without image, or text"
     )
     folds: int = Field(3, ge=2, le=20, description="folds for the out-of-fold logits that late fusion is fitted to")
 

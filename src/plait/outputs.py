@@ -13,6 +13,7 @@ from plait.report.results import Evaluation, ModelResult
 
 if TYPE_CHECKING:
     from plait.classifier import Classifier
+    from plait.data.pairs import Pairs
 
 INPUTS = "inputs.json"
 
@@ -58,6 +59,14 @@ def write_metrics(evaluation: Evaluation, folder: Path, inputs: dict[str, Any]) 
     _write(evaluation, folder, "metrics.json", inputs)
 
 
+def write_pairs(pairs: Pairs, file: Path) -> None:
+    """A Parquet table of pairs with the images in it, as `read` takes it; says where it is."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(pairs.table.with_format("arrow")[:], file)
+    print(f"sample: {file}")
+
+
 def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
     """Measure a fitted classifier on labelled rows, anything `read` takes."""
     import torch
@@ -72,6 +81,7 @@ def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
     require_known_labels(pairs, classifier.classes_)
     seconds = {"read": time.perf_counter() - start}
     probabilities = classifier.predict_proba(pairs, FeatureStore(classifier.config.store))
+    seconds |= classifier.seconds_
     seconds["total"] = time.perf_counter() - start
     numbers = {label: i for i, label in enumerate(classifier.classes_)}
     targets = torch.tensor([numbers[label] for label in labels]).numpy()

@@ -76,7 +76,7 @@ def test_minilm_comes_from_the_installed_package(toy_config: Callable[..., Confi
 
 def test_prompt_and_length(toy_config: Callable[..., Config], text_folder: Path) -> None:
     plain = load_sentence_encoder(str(text_folder), toy_config().text)
-    prompted = load_sentence_encoder(str(text_folder), toy_config("text.prompt=red ").text)
+    prompted = load_sentence_encoder(str(text_folder), toy_config("text.prompt='red '").text)
     np.testing.assert_allclose(prompted.encode(["soup"]), plain.encode(["red soup"]), atol=1e-6)
     short = load_sentence_encoder(str(text_folder), toy_config("text.max_length=4").text)
     np.testing.assert_allclose(short.encode(["red soup and fish"]), plain.encode(["red soup"]), atol=1e-6)
@@ -105,7 +105,7 @@ def test_fingerprint_names_weights_and_preprocessing(
 
 
 def test_saved_and_loaded(toy_config: Callable[..., Config], text_folder: Path, tmp_path: Path) -> None:
-    config = toy_config("text.prompt=red ", "text.max_length=6", "text.batch=2").text
+    config = toy_config("text.prompt='red '", "text.max_length=6", "text.batch=2").text
     encoder = load_sentence_encoder(str(text_folder), config)
     settings = encoder.save(tmp_path / "saved")
     assert settings == {"kind": "sentence", "name": str(text_folder), "prompt": "red ", "batch": 2}
