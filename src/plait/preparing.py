@@ -54,6 +54,8 @@ class Preparation:
 
     def __post_init__(self) -> None:
         self.labels = require_classes(self.pairs)
+        for strand in self.strands:
+            self.require_strand(self.pairs, strand)
         self._numbers = {label: i for i, label in enumerate(self.labels)}
         self.device = pick_device(self.config.device)
         self.store = FeatureStore(self.config.store)
@@ -67,8 +69,6 @@ class Preparation:
             self.train_pairs, self.val_pairs = self.pairs.select(kept), self.pairs.select(held)
         assert self.val_pairs is not None
         require_known_labels(self.val_pairs, self.labels)
-        for strand in self.strands:
-            self.require_strand(self.train_pairs, strand)
 
     @staticmethod
     def require_strand(pairs: Pairs, strand: str) -> None:

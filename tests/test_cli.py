@@ -1,0 +1,235 @@
+"""The command line as a user meets it: every verb once, and each mistake as one line with exit code 2."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import plait
+from plait import cli
+from plait.outputs import write_pairs
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """``run("fit", ...)`` -> exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["plait", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("cli") / "dishes.parquet"
+    write_pairs(plait.draw(rows=160, seed=2, size=32), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def quick(image_folder: Path) -> list[str]:
+    settings = [f"image.model=local-dir:{image_folder}", "text.model=tfidf", "image.workers=0", "device=cpu"]
+    settings += ["train.epochs=4", "head.hidden=16", "head.folds=2"]
+    return [part for one in settings for part in ("--set", one)]
+
+
+@pytest.fixture(scope="module")
+def fitted(table: Path, quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from plait.classifier import Classifier
+    from plait.config import configure
+
+    folder = tmp_path_factory.mktemp("cli-run") / "run"
+    Classifier(configure(overrides=quick[1::2])).fit(table).save(folder)
+    return folder
+
+
+def test_compare_writes_the_contract_and_encodes_once(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, printed, err = run("compare", table, "--out", out, *quick)
+    assert code == 0, err
+    result = json.loads((out / "compare.json").read_text())
+    assert set(result) == {"rows", "classes", "seconds", "models"}
+    assert result["rows"] == {"train": 128, "test": 32}
+    assert result["classes"] == 16
+    assert {"read", "encode_image", "encode_text", "total"} <= set(result["seconds"])
+    assert list(result["models"]) == ["image", "text", "late", "early"]
+    for model in result["models"].values():
+        assert set(model) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds"}
+    assert f"report: {out / 'report.html'}" in printed
+    assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["image", "text", "late", "early"]
+
+    first = result["models"]
+    code, _, err = run("compare", table, "--out", out, *quick)  # the same command may replace its own results
+    assert code == 0, err
+    second = json.loads((out / "compare.json").read_text())["models"]
+    for name, model in first.items():
+        assert {**second[name], "fit_seconds": 0} == {**model, "fit_seconds": 0}
+
+
+def test_a_second_comparison_encodes_nothing(table: Path, quick: list[str]) -> None:
+    config = plait.configure(overrides=quick[1::2])
+    assert plait.compare(table, config=config).seconds["encoded"] > 0
+    assert plait.compare(table, config=config).seconds["encoded"] == 0
+
+
+def test_fit_evaluate_predict(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
+    folder, out = tmp_path / "run", tmp_path / "evaluation"
+    code, printed, err = run("fit", table, "--out", folder, *quick, "--set", "model=late")
+    assert (code, printed) == (0, f"{folder}\n"), err
+    code, _, err = run("evaluate", folder, table, "--out", out)
+    assert code == 0, err
+    metrics = json.loads((out / "metrics.json").read_text())["models"]["late"]
+    assert set(metrics) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds"}
+    code, printed, err = run("predict", folder, table, "--explain")
+    assert code == 0, err
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert [row["id"] for row in rows] == plait.read(table).ids
+    assert set(rows[0]) == {"id", "label", "confidence", "top5", "effect_image", "effect_text"}
+    right = sum(row["label"] == label for row, label in zip(rows, plait.read(table).labels, strict=True))
+    assert right / len(rows) == pytest.approx(metrics["accuracy"], abs=1e-6)
+
+
+def test_predict_one_pair_and_to_file(run: Run, fitted: Path, table: Path, tmp_path: Path) -> None:
+    code, printed, err = run("predict", fitted, "--text", "best ramen noodle soup")
+    assert code == 0, err
+    answer = json.loads(printed)
+    assert answer["label"] == answer["top5"][0]["label"]
+    assert len(answer["top5"]) == 5
+    code, printed, _ = run("predict", fitted, table, "--out", tmp_path / "answers.jsonl")
+    assert (code, printed) == (0, f"{tmp_path / 'answers.jsonl'}\n")
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 160
+
+
+def _csv(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_mistakes_in_the_data(run: Run, quick: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    good = [f"{i},title {i} of {'soup' if i % 2 else 'cake'},{'soup' if i % 2 else 'cake'}" for i in range(40)]
+    train = _csv(tmp_path / "train.csv", "id,title,label", *good)
+    cases = {
+        ("compare", tmp_path / "absent.csv"): f"no such file or folder: '{tmp_path / 'absent.csv'}'",
+        ("compare", _csv(tmp_path / "nolabel.csv", "id,title", "1,soup")): (
+            f"{tmp_path / 'nolabel.csv'}: no label column among id, title; name it with --set data.label=COLUMN"
+        ),
+        ("compare", _csv(tmp_path / "zero.csv", "id,title,label")): f"{tmp_path / 'zero.csv'}: no rows",
+        ("compare", _csv(tmp_path / "one.csv", "id,title,label", *(f"{i},t{i},soup" for i in range(9)))): (
+            f"{tmp_path / 'one.csv'}: every row has the label 'soup'; give rows of at least two classes"
+        ),
+        ("fit", train, "--set", "model=image"): f"{train}: no row has an image",
+        ("fit", train, "--set", "model=image", "--set", "data.image=photo"): "photo",
+    }
+    for arguments, expected in cases.items():
+        code, printed, err = run(*arguments, "--out", out, *quick)
+        assert (code, printed) == (2, ""), arguments
+        assert err.startswith("error: ")
+        assert expected in err
+        assert len(err.splitlines()) == 1, err
+        assert not out.exists()
+
+
+def test_a_test_label_never_seen_in_training(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
+    strange = _csv(tmp_path / "strange.csv", "id,title,label", "7,a ramen,ramen", "8,odd,durian")
+    code, _, err = run("compare", table, "--test", strange, "--out", tmp_path / "out", *quick)
+    assert code == 2
+    assert "label 'durian' was never seen in training" in err
+    assert "id '8'" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--preset", "quik"], "unknown preset 'quik'. Did you mean 'quick'?"),
+        (["--set", "imge.model=x"], "unknown key 'imge'. Did you mean 'image'?"),
+        (["--set", "image.modle=x"], "unknown key 'image.modle'. Did you mean 'model'?"),
+        (["--set", "train.epochs=0"], "train.epochs: input should be greater than 0 (got 0)"),
+        (["--set", "device=cuda:77"], "device 'cuda:77' cannot be used"),
+    ],
+)
+def test_mistakes_in_the_configuration(
+    run: Run, table: Path, tmp_path: Path, arguments: list[str], expected: str
+) -> None:
+    code, _, err = run("compare", table, "--out", tmp_path / "out", *arguments)
+    assert code == 2
+    assert expected in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_corrupt_jpeg_is_named_and_an_error_only_under_strict(run: Run, fitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
+    data = _csv(tmp_path / "new.csv", "id,image,title", "a1,broken.jpg,ramen soup")
+    reason = f"row 'a1': image '{tmp_path / 'broken.jpg'}' cannot be read"
+    code, printed, err = run("predict", fitted, data)
+    assert code == 0
+    assert "1 of 1 images cannot be read and count as missing" in err
+    assert reason in err
+    assert printed.splitlines()[1].startswith("a1,")
+    code, printed, err = run("predict", fitted, data, "--strict")
+    assert (code, printed) == (2, "")
+    assert reason in err
+    assert len(err.splitlines()) == 1
+
+
+def test_results_of_others_are_left_untouched(
+    run: Run, table: Path, fitted: Path, quick: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run("compare", table, "--out", out, *quick)[0] == 0
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    code, _, err = run("compare", table, "--out", out, *quick, "--set", "seed=1")
+    assert code == 2
+    assert "holds compare.json of another run; choose another folder, or replace it with --overwrite" in err
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+    for verb in ("fit", "compare"):
+        code, _, err = run(verb, table, "--out", fitted, *quick)
+        assert code == 2
+        assert f"--out '{fitted}' already holds a run" in err
+    assert plait.load(fitted).classes_ == sorted(set(plait.read(table).labels))
+
+
+def test_mistakes_with_runs(run: Run, fitted: Path, table: Path, tmp_path: Path) -> None:
+    cases = {
+        ("predict", tmp_path / "none", table): f"no such run folder: '{tmp_path / 'none'}'",
+        ("predict", fitted): "give either DATA, or --image and --text for one pair",
+        ("predict", fitted, table, "--out", tmp_path / "x.xlsx"): "unknown ending '.xlsx'",
+        ("predict", fitted, "--image", tmp_path / "none.jpg"): "cannot be read (no such file)",
+        ("predict", fitted, table, "--set", "head.hidden=3"): "a fitted run cannot be changed",
+    }
+    for arguments, expected in cases.items():
+        code, printed, err = run(*arguments)
+        assert (code, printed) == (2, ""), arguments
+        assert expected in err
+        assert len(err.splitlines()) == 1
+
+
+def test_help_teaches_and_starts_without_heavy_libraries() -> None:
+    code = "import sys; sys.argv=['plait','--help']\nfrom plait import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch','numpy','datasets','timm') if m in sys.modules])"
+    env = {**os.environ, "COLUMNS": "100"}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env).stdout
+    assert out.splitlines()[-1] == "[]"
+    for verb in ("demo", "compare", "fit", "evaluate", "predict"):
+        assert verb in out
