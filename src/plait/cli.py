@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,6 +83,7 @@ def compare(
     [bold]plait compare train.csv --test test.csv --out comparison[/bold]
     """
     from plait.outputs import claim, print_table, write_comparison
+    from plait.progress import say
 
     settings = _config(preset, config, set_, strict)
     sources = {"data": data, "val": val, "test": test}
@@ -89,6 +91,7 @@ def compare(
     from plait.comparison import compare as run
 
     evaluation = run(data, test, settings, val)
+    say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
     print_table(evaluation)
     write_comparison(evaluation, out, inputs)
 
@@ -244,6 +247,12 @@ def main() -> None:
         app()
     except PlaitError as error:
         sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        where = f" of '{error.filename}'" if error.filename else ""
+        sys.stderr.write(f"error: no space left on the device{where}; free some (what was encoded so far is kept)\n")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what was encoded so far is kept\n")

@@ -59,7 +59,8 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
         models=models,
         pairs=test_pairs,
         train_rows=len(train_pairs) + (len(val_pairs) if val_pairs is not None else 0),
-        seconds=prepared.seconds | {"encoded": float(prepared.encoded)},
+        seconds=prepared.seconds,
+        encoded=prepared.encoded,
         warnings=prepared.warnings,
     )
 

@@ -121,6 +121,9 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
 
 
+_SECTIONS = ("data", "image", "text", "head", "train")  # one left empty in a file keeps its defaults
+
+
 def presets() -> dict[str, str]:
     """Names of the presets in the package, each with the first comment line of its file."""
     found = {}
@@ -156,6 +159,7 @@ def configure(
     merged = _merge(merged, dict(values or {}))
     for override in overrides:
         merged = _merge(merged, _parse_override(override))
+    merged = {key: value for key, value in merged.items() if value is not None or key not in _SECTIONS}
     try:
         return Config.model_validate(merged)
     except ValidationError as error:

@@ -88,7 +88,7 @@ def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
     result = ModelResult(probabilities, 0.0, classifier.curve_, str(classifier.metrics_.get("note", "")))
     models = {classifier.spec_.model: result}
     rows = int(classifier.metrics_.get("rows", 0))
-    return Evaluation(classifier.classes_, targets, models, pairs, rows, seconds, classifier.warnings_)
+    return Evaluation(classifier.classes_, targets, models, pairs, rows, seconds=seconds, warnings=classifier.warnings_)
 
 
 def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, Any]) -> None:

@@ -59,7 +59,7 @@ class EarlyHead(nn.Module):
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         seen = self._hide(present) if self.training and self.strand_dropout else present
         if self.training and self.swap:
-            features = self._swapped(features)
+            features = self._swapped(features, present)
         parts = []
         for strand in STRANDS:
             projected = self.project[strand](self.standardise[strand](features[strand]))
@@ -76,11 +76,12 @@ class EarlyHead(nn.Module):
         hide_text = (draw > 1 - self.strand_dropout) & image
         return {"image": image & ~hide_image, "text": text & ~hide_text}
 
-    def _swapped(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _swapped(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Give a share of the rows the features of another row of the batch."""
         swapped = dict(features)
         for strand, share in self.swap.items():
             rows = features[strand]
-            chosen = torch.rand(len(rows), 1, device=rows.device) < share
-            swapped[strand] = torch.where(chosen, rows[torch.randperm(len(rows), device=rows.device)], rows)
+            other = torch.randperm(len(rows), device=rows.device)
+            chosen = (torch.rand(len(rows), device=rows.device) < share) & present[strand] & present[strand][other]
+            swapped[strand] = torch.where(chosen[:, None], rows[other], rows)
         return swapped

