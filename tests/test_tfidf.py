@@ -99,7 +99,7 @@ def test_no_words(texts: list[str]) -> None:
     with pytest.raises(DataError) as caught:
         fit_tfidf(texts, 3)
     assert str(caught.value) == (
-        f"text.model=tfidf: no words in the {len(texts)} training texts; use another text.model"
+        f"text.model=tfidf: the {len(texts)} training texts share no words; use another text.model, or give more rows"
     )
 
 
@@ -107,5 +107,6 @@ def test_one_word() -> None:
     with pytest.raises(DataError) as caught:
         fit_tfidf(["soup", "soup"], 3)
     assert str(caught.value) == (
-        "text.model=tfidf: the training texts hold fewer than two different words; use another text.model"
+        "text.model=tfidf: 2 training texts with 1 different words and word pairs are too few; "
+        "use another text.model, or give more rows"
     )

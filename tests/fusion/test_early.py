@@ -104,12 +104,15 @@ def test_swap_in_training_only() -> None:
 
 
 def test_swapped_rows_come_from_the_batch() -> None:
-    head, (features, _) = made(), drawn(2000)
+    torch.manual_seed(0)
+    head, (features, present) = made(), drawn(2000)
+    present["image"][:400] = False
     kept = {s: x.clone() for s, x in features.items()}
     head.swap = {"image": 0.3}
-    swapped = head._swapped(features)
+    swapped = head._swapped(features, present)
     assert torch.equal(swapped["text"], features["text"])
     assert set(map(tuple, swapped["image"].tolist())) <= set(map(tuple, features["image"].tolist()))
     moved = (swapped["image"] != features["image"]).any(1).float().mean().item()
-    assert moved == pytest.approx(0.3, abs=0.03)
+    assert moved == pytest.approx(0.3 * 0.8 * 0.8, abs=0.03)  # missing images are neither given nor taken
+    assert torch.equal(swapped["image"][:400], features["image"][:400])
     assert all(torch.equal(features[s], kept[s]) for s in kept)  # the caller's rows stay as they were

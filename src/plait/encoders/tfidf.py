@@ -78,19 +78,18 @@ def fit_tfidf(texts: list[str], dim: int, seed: int = 0) -> TfidfEncoder:
     """
     from sklearn.decomposition import TruncatedSVD
 
+    remedy = "use another text.model, or give more rows"
     vectorizer = _vectorizer(min_df=2 if len(texts) >= 200 else 1)
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:
-        raise DataError(
-            f"text.model=tfidf: no words in the {len(texts)} training texts; use another text.model"
-        ) from None
+        few = f"the {len(texts)} training texts share no words"
+        raise DataError(f"text.model=tfidf: {few}; {remedy}") from None
     # More components than a quarter of the rows would give nearly every row a direction of its own to be learnt by.
     dim = min(dim, matrix.shape[1] - 1, max(matrix.shape[0] // 4, min(matrix.shape[0] - 1, 16)))
     if dim < 1:
-        raise DataError(
-            "text.model=tfidf: the training texts hold fewer than two different words; use another text.model"
-        )
+        few = f"{len(texts)} training texts with {matrix.shape[1]} different words and word pairs are too few"
+        raise DataError(f"text.model=tfidf: {few}; {remedy}")
     svd = TruncatedSVD(dim, n_iter=2, random_state=seed).fit(matrix)
     return TfidfEncoder(list(vectorizer.get_feature_names_out()), vectorizer.idf_, svd.components_)
 

@@ -37,8 +37,8 @@ class Evaluation:
         pairs: the N test rows.
         train_rows: how many rows trained the models; 0 where unknown.
         seconds: wall seconds of each stage, e.g. ``{"read": s, "encode_image": s, "encode_text": s, "total": s}``.
-        encoded: how many inputs were new and had to be encoded; the others came from the feature store.
         warnings: one line each on what was treated as missing, and why.
+        encoded: how many inputs were new and had to be encoded; the others came from the feature store.
     """
 
     labels: list[str]
@@ -47,5 +47,5 @@ class Evaluation:
     pairs: Pairs
     train_rows: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    encoded: int = 0
     warnings: list[str] = field(default_factory=list)
+    encoded: int = 0
