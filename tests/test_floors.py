@@ -14,7 +14,7 @@ import plait
 
 ROOT = Path(plait.__file__).parent
 FLOORS = {
-    0: "errors config progress",
+    0: "errors config progress hub",
     1: "data encoders fusion objectives loop",
     2: "features encoding tuning report",
     3: "training fitting preparing classifier comparison runs predictions outputs",

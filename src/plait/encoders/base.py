@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
-import socket
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -67,19 +65,6 @@ def pick_device(device: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def quick_refusal() -> Iterator[None]:
-    """Where no model hub answers, look only in the local cache instead of retrying for a minute."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _hub_answers(constants.ENDPOINT)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep loading bars, warnings and retries of the libraries underneath off the user's terminal."""
     names = ("timm", "sentence_transformers", "transformers", "huggingface_hub", "huggingface_hub.utils._http")
@@ -100,16 +85,3 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
             if bars_were_on:
                 bars.enable_progress_bar()
-
-
-def _hub_answers(endpoint: str, seconds: float = 5) -> bool:
-    from urllib.parse import urlsplit
-
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True  # the proxy resolves names, a direct look would be wrong
-    parts = urlsplit(endpoint)
-    try:
-        socket.create_connection((parts.hostname or "", parts.port or 443), timeout=seconds).close()
-    except OSError:
-        return False
-    return True

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from plait.config import ImageConfig
-from plait.encoders.base import Strand, fingerprint, quick_refusal, quiet
+from plait.encoders.base import Strand, fingerprint, quiet
 from plait.errors import EncoderError, did_you_mean
+from plait.hub import reached
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -122,7 +123,7 @@ def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Modu
     remedy += " (--set image.pretrained=false)"
     if pretrained and not name.startswith((LOCAL, "hf-hub:")) and not _has_weights(name):
         raise EncoderError(f"image.model '{name}' has no pretrained weights in timm; {remedy}")
-    with quick_refusal(), quiet():
+    with reached(needed=pretrained and not name.startswith(LOCAL)), quiet():
         try:
             return timm.create_model(name, pretrained=pretrained, **arguments)
         except Exception as error:  # hub, file and shape errors of three libraries

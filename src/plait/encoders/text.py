@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from plait.config import TextConfig
-from plait.encoders.base import Encoder, Strand, fingerprint, quick_refusal, quiet
+from plait.encoders.base import Encoder, Strand, fingerprint, quiet
 from plait.encoders.tfidf import fit_tfidf
 from plait.errors import EncoderError
+from plait.hub import reached
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -146,7 +147,7 @@ def _open_sentence_transformer(path: str, device: torch.device | str) -> Sentenc
         raise EncoderError(f"text.model '{path}': no such folder")
     from sentence_transformers import SentenceTransformer
 
-    with quick_refusal(), quiet():
+    with reached(needed=not Path(path).is_dir()), quiet():
         try:
             return SentenceTransformer(path, device=str(device), trust_remote_code=False)
         except Exception as error:  # hub, file and shape errors of three libraries
