@@ -163,7 +163,7 @@ def test_a_test_label_never_seen_in_training(run: Run, table: Path, quick: list[
     [
         (["--preset", "quik"], "unknown preset 'quik'. Did you mean 'quick'?"),
         (["--set", "imge.model=x"], "unknown key 'imge'. Did you mean 'image'?"),
-        (["--set", "image.modle=x"], "unknown key 'image.modle'. Did you mean 'model'?"),
+        (["--set", "image.modle=x"], "unknown key 'image.modle'. Did you mean 'image.model'?"),
         (["--set", "train.epochs=0"], "train.epochs: input should be greater than 0 (got 0)"),
         (["--set", "device=cuda:77"], "device 'cuda:77' cannot be used"),
     ],
@@ -215,7 +215,13 @@ def test_mistakes_with_runs(run: Run, fitted: Path, table: Path, tmp_path: Path)
         ("predict", tmp_path / "none", table): f"no such run folder: '{tmp_path / 'none'}'",
         ("predict", fitted): "give either DATA, or --image and --text for one pair",
         ("predict", fitted, table, "--out", tmp_path / "x.xlsx"): "unknown ending '.xlsx'",
-        ("predict", fitted, "--image", tmp_path / "none.jpg"): "cannot be read (no such file)",
+        (
+            "predict",
+            fitted,
+            "--image",
+            tmp_path / "none.jpg",
+        ): f"--image '{tmp_path / 'none.jpg'}' cannot be read (no such file)",
+        ("predict", fitted, "--text", " "): "the pair has neither an image nor a text",
         ("predict", fitted, table, "--set", "head.hidden=3"): "a fitted run cannot be changed",
     }
     for arguments, expected in cases.items():

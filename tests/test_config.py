@@ -45,8 +45,8 @@ def test_nothing_given_is_the_defaults() -> None:
     [
         ({"sed": 1}, "unknown key 'sed'. Did you mean 'seed'?"),
         ({"imgae": {"size": 3}}, "unknown key 'imgae'. Did you mean 'image'?"),
-        ({"train": {"epoch": 1}}, "unknown key 'train.epoch'. Did you mean 'epochs'?"),
-        ({"image": {"train": {"lrr": 1}}}, "unknown key 'image.train.lrr'. Did you mean 'lr'?"),
+        ({"train": {"epoch": 1}}, "unknown key 'train.epoch'. Did you mean 'train.epochs'?"),
+        ({"image": {"train": {"lrr": 1}}}, "unknown key 'image.train.lrr'. Did you mean 'image.train.lr'?"),
         (
             {"image": {"train": {"zzz": 1}}},
             "unknown key 'image.train.zzz'. Known: batch, epochs, label_smoothing, lr, weight_decay.",

@@ -171,7 +171,9 @@ def predict(
         raise DataError("give either DATA, or --image and --text for one pair; not both, not neither")
     if out is not None:
         predictions.require_format(out)
-    classifier = _load(run, set_, strict or one, labelled=False)
+    if one:
+        _require_pair(image, text)
+    classifier = _load(run, set_, strict, labelled=False)
     from plait.data.pairs import Pairs
     from plait.data.read import read_as
     from plait.features import FeatureStore
@@ -205,6 +207,21 @@ def show_config(preset: Preset = None, config: ConfigFile = None, set_: Set = No
     import yaml
 
     print(yaml.safe_dump(_config(preset, config, set_, strict=False).model_dump(), sort_keys=False), end="")
+
+
+def _require_pair(image: str | None, text: str | None) -> None:
+    """Raise DataError where one pair has nothing to go by, or an image that cannot be read."""
+    from plait.data.pairs import ImageRef, open_image
+
+    if not image and not (text and text.strip()):
+        raise DataError("the pair has neither an image nor a text; give --image FILE, --text TEXT or both")
+    if not image:
+        return
+    try:
+        open_image(ImageRef(path=image).load())
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise DataError(f"--image '{image}' cannot be read ({reason}); give another file, or --text alone") from None
 
 
 def _load(run: Path, overrides: list[str] | None, strict: bool, labelled: bool) -> Any:

@@ -232,6 +232,7 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
 def _explain(error: Any) -> str:
     path = tuple(error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"unknown key '{'.'.join(map(str, path))}'.{did_you_mean(str(path[-1]), _known_keys(path))}"
+        section = "".join(f"{part}." for part in path[:-1])
+        return f"unknown key '{section}{path[-1]}'.{did_you_mean(str(path[-1]), _known_keys(path), section)}"
     key = ".".join(str(p) for p in path if not str(p).startswith(("literal", "constrained", "function")))
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]} (got {error['input']!r})"

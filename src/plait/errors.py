@@ -33,8 +33,8 @@ class RunError(PlaitError):
     """A run folder that is missing, incomplete, altered or of another version."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known spelling, else the known ones.
+def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known spelling with `before` in front, else the known ones.
 
     >>> did_you_mean("imgae", ["image", "text"])
     " Did you mean 'image'?"
@@ -44,7 +44,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if close:
-        return f" Did you mean '{close[0]}'?"
+        return f" Did you mean '{before}{close[0]}'?"
     return f" Known: {', '.join(known)}." if known else ""
 
 

@@ -42,6 +42,8 @@ def walk(folder: Path) -> Iterator[tuple[str, ...]]:
         if entry.name.startswith((".", "__MACOSX")):
             continue
         if entry.is_dir():
+            if entry.is_symlink() and folder.resolve().is_relative_to(Path(entry.path).resolve()):
+                continue  # a link to a folder above would be walked for ever
             for rest in walk(Path(entry.path)):
                 yield (entry.name, *rest)
         else:

@@ -79,13 +79,33 @@ def open_image(content: bytes, size: int | None = None) -> Image:
             image.draft("RGB", (size * 2, size * 2))
         _require_decodable(image)
         image.load()
-        image = ImageOps.exif_transpose(image)
-        return image.convert("RGB")
+        return as_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:
         raise ValueError(f"image of more than {(Image.MAX_IMAGE_PIXELS or 0) * 2 // 10**6} megapixels") from None
     except Exception as error:  # Pillow raises almost anything on hostile bytes
         reason = "not an image" if "cannot identify" in str(error) else str(error) or type(error).__name__
         raise ValueError(reason) from error
+
+
+def as_rgb(image: Image) -> Image:
+    """8-bit RGB: 16-bit grey is scaled down, transparent parts turn white.
+
+    Raises ValueError for floating-point pixels, which have no known range.
+    """
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("floating-point pixels; save it with 8 bits a channel")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        # Pillow would clip everything above 255 to white.
+        return Image.fromarray(
+            (grey // (257 if grey.max(initial=0) > 255 else 1)).clip(0, 255).astype(np.uint8)
+        ).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _require_decodable(image: Image) -> None:
@@ -192,7 +212,8 @@ class Pairs:
         from plait.errors import did_you_mean
 
         if name not in self.splits:
-            raise DataError(f"{self.source}: no split '{name}'.{did_you_mean(name, self.splits)}")
+            hint = did_you_mean(name, self.splits) or f" It has no splits; leave '#{name}' away."
+            raise DataError(f"{self.source}: no split '{name}'.{hint}")
         return replace(self.select(self.splits[name]), source=f"{self.source}#{name}")
 
 
@@ -215,6 +236,6 @@ def as_image(image: Any) -> dict[str, Any] | None:
         return {"bytes": None, "path": str(image)}
     if hasattr(image, "save"):
         buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "PNG")
+        as_rgb(image).save(buffer, "PNG")
         return {"bytes": buffer.getvalue(), "path": None}
     raise DataError(f"an image is given as {type(image).__name__}; give a path, URL, bytes or Pillow image")

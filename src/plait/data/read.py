@@ -52,6 +52,8 @@ def read(
     columns = columns or Columns()
     if isinstance(source, str | Path):
         name = os.path.expanduser(source)
+        if not name.strip():
+            raise DataError("the source is empty; give a file, folder, URL or data set name")
         if "#" in name and split is None and not os.path.exists(name):
             name, _, split = name.rpartition("#")
         pairs = _read_name(name, columns, None if root is None else os.path.abspath(os.path.expanduser(root)))
@@ -112,7 +114,9 @@ def _read_url(url: str, columns: Columns, root: str | None) -> Pairs:
                 while block := remote.read(1 << 20):
                     local.write(block)
         except Exception as error:  # each file system of fsspec raises its own
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = (
+                str(error).splitlines()[0] if str(error) not in ("", url) else type(error.__cause__ or error).__name__
+            )
             raise DataError(f"cannot download '{url}': {reason}; check the address and the network") from error
         start = root if root is not None else bare.rsplit("/", 1)[0]
         with file.open("rb") as local:
