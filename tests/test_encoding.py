@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from timm.data import create_transform, resolve_model_data_config
 
 import plait
-from plait.data.pairs import Pairs, content_hash, open_image
+from plait.data.pairs import DECODING, Pairs, content_hash, open_image
 from plait.encoders.image import ImageEncoder
 from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import fit_tfidf
@@ -260,14 +260,14 @@ def test_a_killed_encode_goes_on(
     child = subprocess.Popen([sys.executable, "-c", CHILD, here, str(image_folder), str(store.folder)])
     try:
         deadline = time.monotonic() + 90
-        while not store.table(image_encoder.fingerprint).index():
+        while not store.table(f"{image_encoder.fingerprint}-{DECODING}").index():
             assert child.poll() is None, "the child ended before it was killed"
             assert time.monotonic() < deadline, "the child committed nothing"
             time.sleep(0.05)
     finally:
         os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    kept = store.table(image_encoder.fingerprint).index()
+    kept = store.table(f"{image_encoder.fingerprint}-{DECODING}").index()
     assert set(kept) == {content_hash(picture(number)) for number in range(len(kept))}
     found = encode_images(image_encoder, pairs, FeatureStore(store.folder), batch=4, workers=0)
     assert found.encoded == 64 - len(kept)

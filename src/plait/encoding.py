@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from plait.data.pairs import ImageRef, Pairs, content_hash, image_ref, open_image
+from plait.data.pairs import DECODING, ImageRef, Pairs, content_hash, image_ref, open_image
 from plait.encoders.image import ImageEncoder
 from plait.encoders.text import TextEncoder
 from plait.errors import DataError, and_more
@@ -82,7 +82,7 @@ def encode_images(
     """Features of the image strand. An unreadable image is a `Problem` and its row counts as missing."""
     start = time.perf_counter()
     hashes, reasons = _hash_images(pairs)
-    cache = _open_cache(store, encoder.fingerprint)
+    cache = _open_cache(store, f"{encoder.fingerprint}-{DECODING}")
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
     new = sorted((row for value, row in first_row.items() if value not in cache.index()))
     with bar("encode images", len(new)) as advance:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
     from PIL.Image import Image
 
+DECODING = 2  # raised when `open_image` gives other pixels: features of the old ones are then not used
 COLUMNS = ("id", "image", "text", "label")
 
 
