@@ -12,7 +12,7 @@ from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.data.read import read_as
 from plait.encoders.pair import EncoderPair
-from plait.encoding import encode_images, encode_texts, report_problems, to_strands
+from plait.encoding import encode, report_problems, to_strands
 from plait.errors import RunError
 from plait.features import FeatureStore
 from plait.fusion.batch import Strands, logits
@@ -106,13 +106,9 @@ class Classifier:
         if not hasattr(self, "head_"):
             raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
         pairs = read_as(pairs, self.config.data)
-        image, found = self.config.image, {}
-        self.warnings_ = []
-        if self.encoders_.image is not None:
-            found["image"] = encode_images(self.encoders_.image, pairs, store, image.batch, image.workers)
-            self.warnings_ = report_problems(found["image"].problems, self.config.data.strict, len(pairs))
-        if self.encoders_.text:
-            found["text"] = encode_texts(self.encoders_.text, pairs, store)
+        found = encode(self.encoders_, pairs, self.config.image, store)
+        problems = [problem for features in found.values() for problem in features.problems]
+        self.warnings_ = report_problems(problems, self.config.data.strict, len(pairs))
         self.seconds_ = {f"encode_{strand}": features.seconds for strand, features in found.items()}
         return to_strands(found)
 

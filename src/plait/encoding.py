@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from plait.config import ImageConfig
 from plait.data.pairs import DECODING, ImageRef, Pairs, content_hash, image_ref, open_image
 from plait.encoders.image import ImageEncoder
+from plait.encoders.pair import EncoderPair
 from plait.encoders.text import TextEncoder
 from plait.errors import DataError, and_more
 from plait.features import FLUSH_ROWS, FeatureStore, FeatureTable
@@ -96,6 +98,18 @@ def encode_images(
     present[list(reasons)] = False
     vectors = _gather(cache, [value if ok else None for value, ok in zip(hashes, present, strict=True)], encoder.dim)
     return Features(vectors, present, len(new), time.perf_counter() - start, _problems(pairs, reasons))
+
+
+def encode(
+    encoders: EncoderPair, pairs: Pairs, config: ImageConfig, store: FeatureStore | None = None
+) -> dict[str, Features]:
+    """Features of every strand that there are encoders for."""
+    found: dict[str, Features] = {}
+    if encoders.image is not None:
+        found["image"] = encode_images(encoders.image, pairs, store, config.batch, config.workers)
+    if encoders.text:
+        found["text"] = encode_texts(encoders.text, pairs, store)
+    return found
 
 
 def to_strands(found: dict[str, Features]) -> Strands:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ from plait.fusion.late import KINDS, LateFusion, LateHead, fit_late
 from plait.fusion.strand import STRANDS, Shape, StrandHead, prior
 from plait.loop import Curve, seeded
 from plait.training import Copies, train
+
+Head = TypeVar("Head", StrandHead, EarlyHead)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,8 @@ class Fitter:
             swaps.append(excess)
         fits: list[tuple[float, int, EarlyHead, Curve, dict[str, float]]] = []
         for swap in swaps:
-            head = self._new(EarlyHead, swap)
+            head = self._new(lambda: EarlyHead(self.shape))
+            head.swap = swap
             fitted = train(
                 Copies([head]),
                 *self._data(),
@@ -127,7 +132,7 @@ class Fitter:
         if strand in self._strands:
             return self._strands[strand]
         task, count = self.task, self.config.head.folds
-        heads = [self._new(StrandHead, strand) for _ in range(count + 1)]
+        heads = [self._new(lambda: StrandHead(strand, self.shape)) for _ in range(count + 1)]
         keep = torch.stack([torch.ones_like(task.folds, dtype=torch.bool), *(task.folds != k for k in range(count))])
         fitted = train(
             Copies(heads),
@@ -147,12 +152,10 @@ class Fitter:
         self._strands[strand] = fit
         return fit
 
-    def _new(self, kind: type[StrandHead] | type[EarlyHead], option: str | dict[str, float]):  # type: ignore[no-untyped-def]
+    def _new(self, make: Callable[[], Head]) -> Head:
         """A head with seeded weights, standardisation and prior from the training rows."""
         with seeded(self.config.seed):
-            head = StrandHead(option, self.shape) if isinstance(option, str) else EarlyHead(self.shape)
-        if isinstance(head, EarlyHead) and isinstance(option, dict):
-            head.swap = option
+            head = make()
         head.prepare(self.task.train.features, self.task.train.present, prior(self.task.targets, self.task.classes))
         return head
 

@@ -20,7 +20,7 @@ from plait.encoders.base import pick_device
 from plait.encoders.image import LOCAL, ImageEncoder, create_model, data_config, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
-from plait.encoding import Features, encode_images, encode_texts, report_problems, to_strands
+from plait.encoding import encode, report_problems, to_strands
 from plait.errors import DataError
 from plait.features import FeatureStore
 from plait.fitting import Task
@@ -106,12 +106,7 @@ class Preparation:
 
     def strands_of(self, pairs: Pairs) -> Strands:
         """Features of some rows; problems and seconds are added to this preparation."""
-        image = self.config.image
-        found: dict[str, Features] = {}
-        if self.encoders.image is not None:
-            found["image"] = encode_images(self.encoders.image, pairs, self.store, image.batch, image.workers)
-        if self.encoders.text:
-            found["text"] = encode_texts(self.encoders.text, pairs, self.store)
+        found = encode(self.encoders, pairs, self.config.image, self.store)
         for strand, features in found.items():
             key = f"encode_{strand}"
             self.seconds[key] = self.seconds.get(key, 0.0) + features.seconds

@@ -14,33 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from reading import fails, paths, write
 
 from plait.data.columns import Columns
 from plait.data.pairs import Pairs, content_hash
 from plait.data.read import read
-from plait.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 Picture = Callable[[int], bytes]
 Numbers = Callable[[Pairs], list[int]]
-
-
-def write(path: Path, content: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8", newline="")
-    return path
-
-
-def paths(pairs: Pairs) -> list[str | None]:
-    return [None if ref is None else ref.path for ref in pairs.images()]
-
-
-def fails(source: object, **given: object) -> str:
-    with pytest.raises(DataError) as caught:
-        read(source, **given)  # type: ignore[arg-type]
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 # ------------------------------------------------------------------ parquet and memory
 
