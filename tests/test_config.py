@@ -28,9 +28,9 @@ def test_every_preset_is_listed_and_loads() -> None:
     found = presets()
     assert {f"{name}.yaml" for name in found} == files
     assert {"demo", "quick"} <= set(found)
-    for name, line in found.items():
-        assert line
-        assert not line.startswith("#")
+    for name, preset in found.items():
+        assert preset.line
+        assert not preset.line.startswith("#")
         assert isinstance(configure(name), Config)
     assert configure("demo").image.pretrained is False
     assert configure("demo").text.model == "tfidf"
@@ -48,13 +48,28 @@ def test_nothing_given_is_the_defaults() -> None:
         ({"train": {"epoch": 1}}, "unknown key 'train.epoch'. Did you mean 'train.epochs'?"),
         ({"image": {"train": {"lrr": 1}}}, "unknown key 'image.train.lrr'. Did you mean 'image.train.lr'?"),
         (
-            {"image": {"train": {"zzz": 1}}},
-            "unknown key 'image.train.zzz'. Known: batch, epochs, label_smoothing, lr, weight_decay.",
+            {"head": {"towers": {"zzz": 1}}},
+            "unknown key 'head.towers.zzz'. Known: image, text.",
+        ),
+        (
+            {"image": {"train": {"stages": [{"size": 32, "epochs": 1}, {"size": 64, "epoch": 1}]}}},
+            "image.train.stages.1.epochs: field required (got {'size': 64, 'epoch': 1}); "
+            "unknown key 'image.train.stages.1.epoch'. Did you mean 'image.train.stages.1.epochs'?",
         ),
     ],
 )
 def test_unknown_key(values: dict[str, object], message: str) -> None:
     assert refusal(values=values) == message
+
+
+def test_stages_that_shrink() -> None:
+    stages = [{"size": 64, "epochs": 1}, {"size": 32, "epochs": 1}]
+    assert refusal(values={"image": {"train": {"stages": stages}}}) == (
+        "image.train.stages: stage 2 has 32 px after 64 px; sizes must not shrink: reorder them"
+    )
+    assert refusal(overrides=["image.train.stages=[]"]) == (
+        "image.train.stages: no stage; give at least one, or null for stages made from size and epochs"
+    )
 
 
 def test_unknown_preset() -> None:

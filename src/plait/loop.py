@@ -7,6 +7,8 @@ import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -15,11 +17,16 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from plait.config import Precision
+
 Curve = list[dict[str, float]]
 
 
 class KeepBest(Callback):
-    """Records the learning curve, and puts the weights of the best validation loss back at the end."""
+    """Records the learning curve, and puts the weights of the best validation loss back at the end.
+
+    Curve and best weights are part of a checkpoint, so a resumed training goes on with them.
+    """
 
     def __init__(self, advance: Any):
         self.curve: Curve = []
@@ -42,30 +49,93 @@ class KeepBest(Callback):
         if self.weights is not None:
             module.load_state_dict(self.weights)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"curve": self.curve, "best": self.best, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.curve, self.best, self.weights = state_dict["curve"], state_dict["best"], state_dict["weights"]
+        self._advance(len(self.curve))
+
+
+class SeedEpochs(Callback):
+    """Seeds every epoch from the seed and its number, so that a resumed training draws what it would have drawn."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+        torch.manual_seed(self.seed * 100_003 + trainer.current_epoch)
+
+
+class _Checkpoint(Callback):
+    """Writes everything training needs to go on, after each epoch; the file is whole or not there."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        part = self.path.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        part.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How a training loop runs.
+
+    Attributes:
+        epochs: at most so many.
+        device: where.
+        precision: ``auto``, ``32``, ``bf16`` or ``16``; see `lightning_precision`.
+        accumulate: batches a step.
+        checkpoint: file to go on from where it exists, and to write after every epoch; None for short trainings.
+        reload: make the training loader anew for every epoch, by the task's own ``train_dataloader``.
+    """
+
+    epochs: int
+    device: torch.device | str = "cpu"
+    precision: Precision = "32"
+    accumulate: int = 1
+    checkpoint: Path | None = None
+    reload: bool = False
+
 
 def run_trainer(
-    task: lightning.LightningModule,
-    loaders: tuple[Any, Any],
-    callbacks: list[Callback],
-    epochs: int,
-    device: torch.device | str,
+    task: lightning.LightningModule, loaders: tuple[Any, Any], callbacks: list[Callback], loop: Loop
 ) -> None:
-    """A Lightning fit that writes nothing to disk or terminal."""
-    device = torch.device(device)
+    """A Lightning fit that writes nothing to disk or terminal, but for its checkpoint.
+
+    Args:
+        loaders: for training and validation; None where the task has its own.
+    """
+    device = torch.device(loop.device)
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    checkpoint = loop.checkpoint
     with _quiet_lightning():
         trainer = lightning.Trainer(
-            max_epochs=epochs,
+            max_epochs=loop.epochs,
             accelerator=accelerator,
             devices=[device.index] if device.index is not None else 1,
-            callbacks=callbacks,
+            precision=lightning_precision(loop.precision, device),
+            accumulate_grad_batches=loop.accumulate,
+            reload_dataloaders_every_n_epochs=int(loop.reload),
+            callbacks=[*callbacks, *([_Checkpoint(checkpoint)] if checkpoint else [])],  # last: it saves the others
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        trainer.fit(task, *loaders)
+        resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
+        # Without code: a checkpoint is tensors and plain values only.
+        trainer.fit(task, *loaders, ckpt_path=resume, weights_only=True)
+
+
+def lightning_precision(precision: Precision, device: torch.device) -> Any:
+    """Lightning's name of a precision; ``auto`` is bf16 on a GPU that has it, else 32 bits."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision]
 
 
 @contextmanager

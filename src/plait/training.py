@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from plait.config import TrainConfig
 from plait.fusion.batch import EVAL_BATCH, Strands
-from plait.loop import Curve, KeepBest, run_trainer, seeded
+from plait.loop import Curve, KeepBest, Loop, run_trainer, seeded
 from plait.progress import bar
 
 STEPS = 32  # an epoch
@@ -130,7 +130,7 @@ def train(
     with bar(label, config.epochs) as advance, seeded(seed):
         best = KeepBest(advance)
         stop = EarlyStopping("val_loss", patience=config.patience, mode="min")
-        run_trainer(_Task(copies, config, weights), loaders, [best, stop], config.epochs, device)
+        run_trainer(_Task(copies, config, weights), loaders, [best, stop], Loop(config.epochs, device))
     copies.cpu().eval()
     return Fitted(best.curve, time.perf_counter() - start)
 

@@ -17,7 +17,7 @@ from plait.config import ImageConfig
 from plait.data.pairs import Pairs, image_ref, open_image
 from plait.encoders.image import ImageEncoder, create_model, data_config, normalise
 from plait.errors import DataError, EncoderError
-from plait.loop import Curve, KeepBest, run_trainer, seeded
+from plait.loop import Curve, KeepBest, Loop, run_trainer, seeded
 from plait.progress import bar
 
 WARMUP = 0.1  # share of the steps in which the learning rate rises
@@ -61,7 +61,7 @@ def train_image(
         )
         with bar(label, config.train.epochs) as advance:
             best = KeepBest(advance)
-            run_trainer(_Task(model, settings, config), loaders, [best], config.train.epochs, device)
+            run_trainer(_Task(model, settings, config), loaders, [best], Loop(config.train.epochs, device))
     encoder = ImageEncoder(model, settings, config.model, device)
     return TrainedImage(encoder, best.curve, time.perf_counter() - start)
 
@@ -144,7 +144,7 @@ class _Task(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         steps = int(self.trainer.estimated_stepping_batches)
         optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=self.options.lr, weight_decay=self.options.weight_decay
+            self.model.parameters(), lr=self.options.lr or 2e-3, weight_decay=self.options.weight_decay
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.options.lr, steps, pct_start=WARMUP)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.options.lr or 2e-3, steps, pct_start=WARMUP)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,214 @@
+"""The sections of the configuration: every key, its type, its default and what it does."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+ModelChoice = Literal["auto", "image", "text", "late", "early"]
+LateChoice = Literal["auto", "mean", "product", "weighted", "stacking"]
+EarlyChoice = Literal["mlp", "towers", "huse"]
+# Which layers of an encoder are trained: none, every one, or those from number N on (0 is the stem or embeddings).
+Layers = Literal["frozen", "all"] | Annotated[int, Field(ge=0)]
+Precision = Literal["auto", "32", "bf16", "16"]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors, values cannot be changed in place."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DataConfig(Section):
+    """Which columns hold what (null: guess from the usual names), and how rows are split."""
+
+    id: str | None = None
+    image: str | None = None
+    text: str | None = None
+    label: str | None = None
+    root: str | None = Field(None, description="folder that relative image paths start from; null: the table's own")
+    strict: bool = Field(False, description="an unreadable image is an error instead of a missing one")
+    val_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
+
+
+class Stage(Section):
+    """One stage of progressive learning: an image size, and the regularisation that goes with it."""
+
+    size: PositiveInt = Field(description="side in pixels")
+    epochs: PositiveInt
+    batch: PositiveInt | None = Field(None, description="null: image.train.batch")
+    dropout: Probability = Field(0.0, description="before the classifier")
+    drop_path: Probability = Field(0.0, description="stochastic depth of the last block; earlier blocks have less")
+    randaugment: float = Field(0.0, ge=0, le=30, description="magnitude; 0: crops, flips and a little colour only")
+    mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0: none")
+
+
+class ImageTrainConfig(Section):
+    """How an image encoder is trained on the rows, with a linear classifier on top."""
+
+    epochs: PositiveInt = 16
+    batch: PositiveInt = 32
+    lr: PositiveFloat | None = Field(None, description="null: 2e-3 from random weights, 5e-4 from pretrained ones")
+    weight_decay: float = Field(0.05, ge=0)
+    label_smoothing: Probability = 0.1
+    progressive: bool = Field(True, description="small images and weak regularisation first (Tan & Le 2021)")
+    strength: float = Field(
+        0.5, ge=0, le=1, description="regularisation of the last stage; 1: what the paper gives EfficientNetV2-S"
+    )
+    stages: tuple[Stage, ...] | None = Field(
+        None, description="null: made from size, epochs and strength; given ones replace epochs and strength"
+    )
+    layers: Layers = "all"
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of each layer, of that of the one above")
+    ema: Probability = Field(0.0, description="decay of the moving average of the weights; 0: none")
+    accumulate: PositiveInt = Field(1, description="batches a step")
+    balanced: bool = Field(False, description="draw every class equally often")
+    precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
+
+    @field_validator("stages")
+    @classmethod
+    def _never_shrinks(cls, stages: tuple[Stage, ...] | None) -> tuple[Stage, ...] | None:
+        for i, (one, following) in enumerate(pairwise(stages or ())):
+            if following.size < one.size:
+                raise ValueError(
+                    f"stage {i + 2} has {following.size} px after {one.size} px; sizes must not shrink: reorder them"
+                )
+        if stages is not None and not stages:
+            raise ValueError("no stage; give at least one, or null for stages made from size and epochs")
+        return stages
+
+
+class ImageConfig(Section):
+    """The image encoder: any timm model name, or ``local-dir:FOLDER``."""
+
+    model: str = "tf_efficientnetv2_b0.in1k"
+    pretrained: bool = Field(True, description="false: start from random weights and train on the rows")
+    tune: bool = Field(False, description="train it on the rows, as image.train says, before features are taken")
+    size: PositiveInt | None = Field(None, description="side in pixels; null: what the model was trained with")
+    batch: PositiveInt = 128
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode images; null: chosen from cores and rows"
+    )
+    train: ImageTrainConfig = ImageTrainConfig()
+
+
+class TextTrainConfig(Section):
+    """How a text encoder is trained on the rows, with a linear classifier on top."""
+
+    tower: Literal["pooled", "lstm"] = Field("pooled", description="lstm: a bidirectional LSTM over the token vectors")
+    lstm_hidden: PositiveInt = Field(128, description="units of each direction")
+    layers: Layers = Field("all", description="of the transformer: frozen, all, or from number N on")
+    epochs: PositiveInt = 4
+    batch: PositiveInt = 32
+    lr: PositiveFloat = Field(5e-5, description="of the transformer")
+    head_lr: PositiveFloat = Field(1e-3, description="of the LSTM and the classifier")
+    weight_decay: float = Field(0.01, ge=0)
+    label_smoothing: Probability = 0.1
+    dropout: Probability = Field(0.1, description="before the classifier")
+    precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
+
+
+class TextConfig(Section):
+    """The text encoder: ``minilm``, ``tfidf``, any sentence-transformers or transformers name or folder.
+
+    Names joined by ``+`` are used side by side, e.g. ``minilm+tfidf``.
+    """
+
+    model: str = "minilm"
+    prompt: str = Field("", description="put before every text; some encoders ask for one")
+    max_length: PositiveInt | None = Field(None, description="tokens; null: the encoder's own limit")
+    batch: PositiveInt = 128
+    tune: bool = Field(False, description="train it on the rows, as text.train says, before features are taken")
+    tfidf_dim: PositiveInt = Field(
+        768, description="dimensions kept of the TF-IDF matrix, at most a quarter of the rows"
+    )
+    train: TextTrainConfig = TextTrainConfig()
+
+
+Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+
+class TowersConfig(Section):
+    """Early fusion by towers: dense layers with ReLU for each strand, concatenated before one softmax layer."""
+
+    image: Widths = (128,)
+    text: Widths = (512, 256, 128)
+
+
+class HuseConfig(Section):
+    """HUSE (Narayana et al. 2019): both towers end in one normalised space with one classifier."""
+
+    image: Widths = (512, 512, 512, 512, 512)
+    text: Widths = (512, 512)
+    dropout: Probability = 0.15
+    graph: float = Field(1.0, ge=0, description="weight of the semantic-graph loss")
+    gap: float = Field(1.0, ge=0, description="weight of the cross-modal gap loss")
+    margin: PositiveFloat = Field(0.7, description="cosine distance up to which the graph loss holds classes apart")
+
+
+class HeadConfig(Section):
+    """The trained part on top of the features."""
+
+    kind: Literal["linear", "mlp"] = Field("linear", description="head of one strand")
+    hidden: PositiveInt = 512
+    dropout: Probability = 0.5
+    late: LateChoice = Field("auto", description="auto: the best on out-of-fold rows")
+    early: EarlyChoice = "mlp"
+    towers: TowersConfig = TowersConfig()
+    huse: HuseConfig = HuseConfig()
+    strand_dropout: float = Field(
+        0.2, ge=0, le=0.5, description="share of rows that early fusion sees without image, or text"
+    )
+    folds: int = Field(3, ge=2, le=20, description="folds for the out-of-fold logits that late fusion is fitted to")
+
+
+class TrainConfig(Section):
+    """How heads are trained."""
+
+    epochs: PositiveInt = 15
+    batch: PositiveInt | None = Field(
+        None, description="rows a step; null: 32 to 512, so that an epoch has some 32 steps"
+    )
+    lr: PositiveFloat = 1e-3
+    weight_decay: float = Field(0.01, ge=0)
+    label_smoothing: Probability = 0.1
+    patience: PositiveInt = Field(5, description="epochs without a better validation loss before stopping")
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class JointConfig(Section):
+    """Early fusion trained end to end with its encoders; with both frozen, only the head is trained, on features."""
+
+    image: Layers = "frozen"
+    text: Layers = "frozen"
+    epochs: PositiveInt = 5
+    batch: PositiveInt = 32
+    lr: PositiveFloat = Field(5e-5, description="of the encoders")
+    head_lr: PositiveFloat = 1e-3
+    weight_decay: float = Field(0.01, ge=0)
+    label_smoothing: Probability = 0.1
+    accumulate: PositiveInt = Field(1, description="batches a step")
+    precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
+
+
+class Config(Section):
+    """Everything that decides what a fit does; the same config, data and seed give the same model."""
+
+    model: ModelChoice = Field("auto", description="what `fit` keeps; auto: the best on validation rows")
+    seed: int = Field(0, ge=0)
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    store: str | None = Field(None, description="folder of the feature store; null: the user's cache")
+    data: DataConfig = DataConfig()
+    image: ImageConfig = ImageConfig()
+    text: TextConfig = TextConfig()
+    head: HeadConfig = HeadConfig()
+    train: TrainConfig = TrainConfig()
+    joint: JointConfig = JointConfig()
