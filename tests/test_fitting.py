@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.config import Config, configure
+from plait.config import Config
 from plait.fitting import FittedModel, Fitter, Task
 from plait.fusion.batch import Strands, logits
 from plait.fusion.strand import Shape, StrandHead, prior
 from plait.training import Copies, batch_size, train
+from telling import SEEN, accuracy, config, generator, over_separated, points, said, small, strands
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -25,44 +25,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def strands(image: Tensor, text: Tensor) -> Strands:
-    here = torch.ones(len(image), dtype=torch.bool)
-    return Strands({"image": image, "text": text}, {"image": here, "text": here.clone()})
-
-
-def said(targets: Tensor, right: float, classes: int, g: torch.Generator, dim: int = 16, noise: float = 0.1) -> Tensor:
-    """(N, dim) features that point to the right class in a share `right` of the rows, else to another one."""
-    other = (targets + torch.randint(1, classes, targets.shape, generator=g)) % classes
-    chosen = torch.where(torch.rand(len(targets), generator=g) < right, targets, other)
-    return torch.eye(classes, dim)[chosen] + noise * torch.randn(len(targets), dim, generator=g)
-
-
-def accuracy(found: Tensor, targets: Tensor) -> float:
-    return (found.argmax(1) == targets).float().mean().item()
-
-
-def config(*overrides: str) -> Config:
-    return configure(overrides=["head.hidden=32", "train.lr=3e-3", *overrides])
-
-
-def small(seed: int = 0, rows: int = 300, classes: int = 5) -> Task:
-    """A little of everything: both strands say something, folds of a third each."""
-    g = generator(seed)
-    targets, val = torch.arange(rows) % classes, torch.arange(100) % classes
-    return Task(
-        train=strands(said(targets, 0.5, classes, g), said(targets, 0.8, classes, g)),
-        targets=targets,
-        folds=torch.arange(rows) // classes % 3,
-        val=strands(said(val, 0.5, classes, g), said(val, 0.8, classes, g)),
-        val_targets=val,
-        classes=classes,
-    )
 
 
 # Out-of-fold logits
@@ -146,29 +108,6 @@ def test_models_do_not_depend_on_the_order_they_are_fitted_in() -> None:
 
 
 # An encoder that has seen the training rows
-
-
-def over_separated(seen: frozenset[str] = frozenset()) -> tuple[Task, Strands, Tensor]:
-    """Image features as from an encoder trained on these very rows: 100 % right there and 40 % elsewhere; text 80 %."""
-    g, classes = generator(0), 10
-    train_targets, val_targets, test_targets = (torch.arange(n) % classes for n in (1200, 400, 2000))
-
-    def rows(targets: Tensor, image: float) -> Strands:
-        return strands(said(targets, image, classes, g), said(targets, 0.8, classes, g))
-
-    train_rows, val_rows, test_rows = rows(train_targets, 1.0), rows(val_targets, 0.4), rows(test_targets, 0.4)
-    folds = torch.arange(1200) // classes % 3
-    return Task(train_rows, train_targets, folds, val_rows, val_targets, classes, seen), test_rows, test_targets
-
-
-@cache
-def points(model: str, seen: frozenset[str], *overrides: str) -> float:
-    """Accuracy on test rows, in percent."""
-    task, rows, targets = over_separated(seen)
-    return 100 * accuracy(logits(Fitter(task, config(*overrides)).fit(model).head, rows), targets)
-
-
-SEEN = frozenset({"image"})
 
 
 def test_early_fusion_does_not_trust_an_encoder_that_saw_the_rows() -> None:

@@ -16,8 +16,8 @@ ROOT = Path(plait.__file__).parent
 FLOORS = {
     0: "errors config progress hub",
     1: "data encoders fusion objectives loop",
-    2: "features encoding tuning report",
-    3: "training fitting preparing classifier comparison runs predictions outputs",
+    2: "features encoding tuning loss report",
+    3: "tuned training fitting joining preparing classifier comparison runs predictions outputs",
     4: "deploy extras",
     5: "cli __init__ __main__",
 }

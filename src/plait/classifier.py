@@ -61,6 +61,7 @@ class Classifier:
             DataError: missing labels, a single class, or a strand that no row has.
         """
         from plait.fitting import Fitter
+        from plait.joining import fit_model
         from plait.preparing import Preparation
 
         start = time.perf_counter()
@@ -70,10 +71,10 @@ class Classifier:
         strands = tuple(dict.fromkeys(strand for model in wanted for strand in strands_of(model)))
         prepared = Preparation(pairs, self.config, strands, val)
         fitter = Fitter(prepared.task(), self.config, prepared.device)
-        best = min((fitter.fit(model) for model in wanted), key=lambda fitted: fitted.val_loss)
+        best = min((fit_model(prepared, fitter, model) for model in wanted), key=lambda fitted: fitted.val_loss)
         self.classes_, self.encoders_, self.warnings_ = (
             prepared.labels,
-            _only(prepared.encoders, best.spec),
+            _only(best.encoders or prepared.encoders, best.spec),
             prepared.warnings,
         )
         self.head_, self.spec_, self.curve_ = best.head, best.spec, best.curve

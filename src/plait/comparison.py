@@ -16,6 +16,7 @@ from plait.data.split import stratified
 from plait.fitting import Fitter
 from plait.fusion.batch import logits
 from plait.fusion.build import MODELS
+from plait.joining import fit_model
 from plait.preparing import Preparation
 from plait.report.results import Evaluation, ModelResult
 
@@ -48,9 +49,10 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
     fitter = Fitter(task, config, prepared.device)
     models = {}
     for name in MODELS:
-        fitted = fitter.fit(name)
-        probabilities = logits(fitted.head, strands).softmax(1).numpy()
-        curve = (prepared.image_curve or fitted.curve) if name == "image" else fitted.curve
+        fitted = fit_model(prepared, fitter, name)
+        rows = strands if fitted.encoders is None else prepared.strands_of(test_pairs, fitted.encoders)
+        probabilities = logits(fitted.head, rows).softmax(1).numpy()
+        curve = prepared.curves.get(name) or fitted.curve
         models[name] = ModelResult(probabilities, fitted.seconds, curve, fitted.note)
     prepared.seconds["total"] = time.perf_counter() - start
     return Evaluation(

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from plait.config import ImageConfig
-from plait.data.pairs import DECODING, ImageRef, Pairs, content_hash, image_ref, open_image
+from plait.data.pairs import DECODING, ImageRef, Pairs, image_ref, open_image
 from plait.encoders.image import ImageEncoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import TextEncoder
@@ -59,7 +59,7 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
     """Features of the text strand, those of several encoders side by side."""
     start = time.perf_counter()
     texts = pairs.texts
-    hashes = [content_hash(text.encode()) if text is not None else None for text in texts]
+    hashes = pairs.text_hashes
     by_hash = {value: text for value, text in zip(hashes, texts, strict=True) if value is not None and text is not None}
     parts, encoded = [], 0
     for encoder in encoders:
@@ -83,7 +83,8 @@ def encode_images(
 ) -> Features:
     """Features of the image strand. An unreadable image is a `Problem` and its row counts as missing."""
     start = time.perf_counter()
-    hashes, reasons = _hash_images(pairs)
+    hashes, opened = pairs.image_hashes
+    reasons = dict(opened)
     cache = _open_cache(store, f"{encoder.fingerprint}-{DECODING}")
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
     new = sorted((row for value, row in first_row.items() if value not in cache.index()))
@@ -141,23 +142,6 @@ def _problems(pairs: Pairs, reasons: dict[int, str]) -> list[Problem]:
     rows = sorted(reasons)
     names = [ref.name if ref else "" for ref in pairs.images(rows)]
     return [Problem(pairs.ids[row], name, reasons[row]) for row, name in zip(rows, names, strict=True)]
-
-
-def _hash_images(pairs: Pairs) -> tuple[list[bytes | None], dict[int, str]]:
-    """Content hash of each row's image, and why some rows' files cannot be opened."""
-    hashes: list[bytes | None] = []
-    reasons: dict[int, str] = {}
-    with bar("look at images", len(pairs)) as advance:
-        for row, ref in enumerate(pairs.images()):
-            value = None
-            if ref is not None:
-                try:
-                    value = content_hash(ref.load())
-                except (OSError, ValueError) as error:
-                    reasons[row] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-            hashes.append(value)
-            advance(1)
-    return hashes, reasons
 
 
 @dataclass(frozen=True)

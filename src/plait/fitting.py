@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.config import Config
+from plait.config import Config, HuseConfig, TowersConfig
+from plait.encoders.pair import EncoderPair
 from plait.fusion.batch import Strands, logits
-from plait.fusion.build import HeadSpec, build
+from plait.fusion.build import Early, HeadSpec, build, early_head
 from plait.fusion.calibration import Calibrated, fit_temperature
-from plait.fusion.early import EarlyHead
+from plait.fusion.huse import HuseHead
 from plait.fusion.late import KINDS, LateFusion, LateHead, fit_late
+from plait.fusion.practice import Practice
 from plait.fusion.strand import STRANDS, Shape, StrandHead, prior
 from plait.loop import Curve, seeded
+from plait.objectives.huse import class_distances
 from plait.training import Copies, train
 
-Head = TypeVar("Head", StrandHead, EarlyHead)
+Head = TypeVar("Head", bound=StrandHead | Early)
+EARLY_NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Task:
         val: M rows that choose epochs, temperatures and kinds of fusion. val_targets: (M,) int64.
         classes: K.
         seen: strands whose encoder was itself trained on the rows of `train`.
+        class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
     """
 
     train: Strands
@@ -42,11 +47,16 @@ class Task:
     val_targets: Tensor
     classes: int
     seen: frozenset[str] = frozenset()
+    class_vectors: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A trained and calibrated head, how to build it again, and how its training went."""
+    """A trained and calibrated head, how to build it again, and how its training went.
+
+    Attributes:
+        encoders: those it was trained together with; None for the ones all models share.
+    """
 
     spec: HeadSpec
     head: Calibrated
@@ -54,6 +64,7 @@ class FittedModel:
     seconds: float
     note: str
     val_loss: float
+    encoders: EncoderPair | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,14 @@ class Fitter:
 
     @property
     def shape(self) -> Shape:
+        """Sizes of every head, with towers where the configured early fusion has them."""
         dims = {strand: x.shape[1] for strand, x in self.task.train.features.items()}
         head = self.config.head
-        return Shape(dims, self.task.classes, head.kind, head.hidden, head.dropout, head.strand_dropout)
+        sections: dict[str, TowersConfig | HuseConfig] = {"towers": head.towers, "huse": head.huse}
+        section = sections.get(head.early)
+        towers = {"image": section.image, "text": section.text} if section else {}
+        dropout = head.huse.dropout if head.early == "huse" else 0.0
+        return Shape(dims, self.task.classes, head.kind, head.hidden, head.dropout, towers, dropout)
 
     def fit(self, model: str) -> FittedModel:
         """Fit ``image``, ``text``, ``late`` or ``early``."""
@@ -108,24 +124,43 @@ class Fitter:
         swaps: list[dict[str, float]] = [{}]
         if excess := {s: share for s in sorted(self.task.seen) if (share := self._excess(s)) > 0.05}:
             swaps.append(excess)
-        fits: list[tuple[float, int, EarlyHead, Curve, dict[str, float]]] = []
-        for swap in swaps:
-            head = self._new(lambda: EarlyHead(self.shape))
-            head.swap = swap
-            fitted = train(
-                Copies([head]),
-                *self._data(),
-                self.config.train,
-                seed=self.config.seed,
-                device=self.device,
-                label="early",
-            )
-            fits.append((min(e["val_loss"] for e in fitted.curve), len(fits), head, fitted.curve, swap))
-        _, _, head, curve, swap = min(fits)
-        note = "concatenation MLP"
+        # By the loss after calibration, as `late` chooses: before it, a mean of probabilities looks too unsure.
+        best = min((self._practised(swap) for swap in swaps), key=lambda model: model.val_loss)
+        return replace(best, seconds=time.perf_counter() - start)
+
+    def _practised(self, swap: dict[str, float]) -> FittedModel:
+        """Early fusion trained with rows hidden, and with features swapped by these shares."""
+        head = self.new_early()
+        fitted = train(
+            Copies([head], Practice(self.config.head.strand_dropout, swap)),
+            *self._data(),
+            self.config.train,
+            seed=self.config.seed,
+            device=self.device,
+            label="early",
+        )
+        note = EARLY_NOTES[self.config.head.early]
         if swap:
             note += "; " + ", ".join(f"{share:.0%} of {s} features swapped in training" for s, share in swap.items())
-        return self._finish(HeadSpec("early", self.shape), head, curve, time.perf_counter() - start, note)
+        return self.finish_early(head, fitted.curve, fitted.seconds, note)
+
+    def new_early(self) -> Early:
+        """An untrained head of the configured early fusion: seeded weights, statistics and prior of the training rows.
+
+        Raises:
+            ConfigError: HUSE's towers end in different widths.
+        """
+        head = self._new(lambda: early_head(self.config.head.early, self.shape))
+        if isinstance(head, HuseHead):
+            huse, vectors = self.config.head.huse, self.task.class_vectors
+            head.graph, head.gap, head.margin = huse.graph, huse.gap, huse.margin
+            head.class_distance = class_distances(torch.eye(self.task.classes) if vectors is None else vectors)
+        return head
+
+    def finish_early(self, head: torch.nn.Module, curve: Curve, seconds: float, note: str) -> FittedModel:
+        """A trained head from `new_early`, calibrated on the validation features of the task."""
+        spec = HeadSpec("early", self.shape, early=self.config.head.early)
+        return self._finish(spec, head, curve, seconds, note)
 
     def _strand(self, strand: str) -> _StrandFit:
         """Train a strand head, and copies of it that each leave one fold out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from torch import Tensor
 from plait.config import Precision
 
 Curve = list[dict[str, float]]
+WARMUP = 0.1  # share of the steps in which the learning rate rises
 
 
 class KeepBest(Callback):
@@ -129,6 +131,10 @@ def run_trainer(
         resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         # Without code: a checkpoint is tensors and plain values only.
         trainer.fit(task, *loaders, ckpt_path=resume, weights_only=True)
+        # With a checkpoint of the last epoch there is nothing left to run, and no end of training is announced.
+        for callback in callbacks if resume else []:
+            if isinstance(callback, KeepBest):
+                callback.on_train_end(trainer, task)
 
 
 def lightning_precision(precision: Precision, device: torch.device) -> Any:
@@ -136,6 +142,14 @@ def lightning_precision(precision: Precision, device: torch.device) -> Any:
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
     return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision]
+
+
+def warm_cosine(step: int, steps: int) -> float:
+    """Share of the learning rate in a step from 0 to steps: a linear rise, then half a cosine down to 0."""
+    warm = math.ceil(WARMUP * steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 @contextmanager

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from plait.config import Config, ImageConfig
+from plait.config import Config
 from plait.data.check import require_classes, require_known_labels, require_labels
-from plait.data.pairs import Pairs, content_hash
+from plait.data.pairs import Pairs
 from plait.data.split import folds, stratified
 from plait.encoders.base import pick_device
-from plait.encoders.image import LOCAL, ImageEncoder, create_model, data_config, load_image_encoder
+from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
 from plait.encoding import encode, report_problems, to_strands
@@ -27,6 +25,10 @@ from plait.fitting import Task
 from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS
 from plait.loop import Curve
+from plait.tuned import Tuner
+from plait.tuning.folder import FACTS, facts_of, share_seen
+
+SEEN = 0.1  # share of the training rows an encoder has learnt from, above which it is not trusted as on new rows
 
 
 @dataclass
@@ -50,7 +52,7 @@ class Preparation:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     encoded: int = 0
-    image_curve: Curve = field(default_factory=list)
+    curves: dict[str, Curve] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.labels = require_classes(self.pairs)
@@ -89,24 +91,49 @@ class Preparation:
 
     @cached_property
     def encoders(self) -> EncoderPair:
-        """Loaded, fitted to the training texts, or trained on the training images, as configured."""
+        """Loaded, fitted to the training texts, or tuned on the training rows, as configured."""
         encoders = EncoderPair()
+        config = self.config
         if "text" in self.strands:
             texts = lambda: [text for text in self.train_pairs.texts if text is not None]  # noqa: E731
-            encoders.text = load_text_encoders(self.config.text, texts, self.device, self.config.seed)
+            section = config.text
+            if section.tune:
+                section = section.model_copy(update={"model": str(self._tuned("text"))})
+            encoders.text = load_text_encoders(section, texts, self.device, config.seed)
         if "image" in self.strands:
-            config = self.config.image
-            encoders.image = load_image_encoder(config, self.device) if config.pretrained else self._trained(config)
+            image = config.image
+            if image.tune or not image.pretrained:
+                # The folder's own preprocessing has the size it was tuned at.
+                image = image.model_copy(update={"model": f"{LOCAL}{self._tuned('image')}"})
+            encoders.image = load_image_encoder(image, self.device)
         return encoders
+
+    @cached_property
+    def tuner(self) -> Tuner:
+        """What tunes encoders on the training rows."""
+        assert self.val_pairs is not None
+        return Tuner(self.train_pairs, self.val_pairs, self.labels, self.config, self.device)
 
     @property
     def seen(self) -> frozenset[str]:
-        """Strands whose encoder learns from the training rows and their labels."""
-        return frozenset({"image"} if "image" in self.strands and not self.config.image.pretrained else set())
+        """Strands whose encoder has learnt from these training rows and their labels, now or in an earlier tuning."""
+        config = self.config
+        models = {"image": config.image.model.removeprefix(LOCAL), "text": config.text.model}
+        tuned = {"image": config.image.tune or not config.image.pretrained, "text": config.text.tune}
+        hashes = {"image": lambda: self.train_pairs.image_hashes[0], "text": lambda: self.train_pairs.text_hashes}
+        return frozenset(
+            strand
+            for strand in self.strands
+            if tuned[strand] or share_seen(facts_of(Path(models[strand])).get("seen", []), hashes[strand]()) > SEEN
+        )
 
-    def strands_of(self, pairs: Pairs) -> Strands:
-        """Features of some rows; problems and seconds are added to this preparation."""
-        found = encode(self.encoders, pairs, self.config.image, self.store)
+    def strands_of(self, pairs: Pairs, encoders: EncoderPair | None = None) -> Strands:
+        """Features of some rows; problems and seconds are added to this preparation.
+
+        Args:
+            encoders: None for this preparation's own.
+        """
+        found = encode(encoders or self.encoders, pairs, self.config.image, self.store)
         for strand, features in found.items():
             key = f"encode_{strand}"
             self.seconds[key] = self.seconds.get(key, 0.0) + features.seconds
@@ -126,52 +153,21 @@ class Preparation:
             val_targets=self.numbers(self.val_pairs),
             classes=len(self.labels),
             seen=self.seen,
+            class_vectors=self._class_vectors() if self.config.head.early == "huse" else None,
         )
 
-    def _trained(self, config: ImageConfig) -> ImageEncoder:
-        """An image encoder trained on the training rows; the same rows, settings and seed train it only once."""
-        from plait.tuning.image import train_image
+    def _class_vectors(self) -> Tensor | None:
+        """(K, D) embeddings of the class names by the text encoders; None without any."""
+        if not self.encoders.text:
+            return None
+        names = [label.replace("_", " ") for label in self.labels]
+        return torch.cat([torch.as_tensor(encoder.encode(names)) for encoder in self.encoders.text], dim=1)
 
-        folder = self.store.folder / "encoders" / self._training_key(config)
-        if (folder / "curve.json").is_file():
-            self.image_curve = json.loads((folder / "curve.json").read_text("utf-8"))
-            model = create_model(f"{LOCAL}{folder}", pretrained=True)
-            return ImageEncoder(model, data_config(model), config.model, self.device)
-        assert self.val_pairs is not None
-        val = (self.val_pairs, self.numbers(self.val_pairs))
-        trained = train_image(
-            self.train_pairs,
-            self.numbers(self.train_pairs),
-            val,
-            len(self.labels),
-            config,
-            seed=self.config.seed,
-            device=self.device,
-        )
-        self.seconds["train_image"] = trained.seconds
-        self.image_curve = trained.curve
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        trained.encoder.save(part)
-        (part / "curve.json").write_text(json.dumps(trained.curve), "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-        return trained.encoder
-
-    def _training_key(self, config: ImageConfig) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(
-            json.dumps([config.model_dump(exclude={"batch", "workers"}), self.config.seed, self.labels]).encode()
-        )
-        assert self.val_pairs is not None
-        for pairs in (self.train_pairs, self.val_pairs):
-            for ref, label in zip(pairs.images(), pairs.labels, strict=True):
-                digest.update(_hash_or_none(ref) + str(label).encode())
-        return digest.hexdigest()
-
-
-def _hash_or_none(ref: object) -> bytes:
-    try:
-        return content_hash(ref.load()) if ref is not None else b""  # type: ignore[attr-defined]
-    except (OSError, ValueError):
-        return b""
+    def _tuned(self, strand: str) -> Path:
+        """The folder of an encoder tuned on the training rows; the same rows, settings and seed tune it only once."""
+        folder = self.store.folder / "encoders" / self.tuner.key(strand)
+        if not (folder / FACTS).is_file():
+            facts = self.tuner.tune(strand, folder, overwrite=True)
+            self.seconds[f"tune_{strand}"] = facts["seconds"]
+        self.curves[strand] = facts_of(folder)["curve"]
+        return folder

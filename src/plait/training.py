@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 
 from plait.config import TrainConfig
 from plait.fusion.batch import EVAL_BATCH, Strands
+from plait.fusion.practice import Practice
 from plait.loop import Curve, KeepBest, Loop, run_trainer, seeded
+from plait.loss import row_losses
 from plait.progress import bar
 
 STEPS = 32  # an epoch
@@ -41,15 +43,22 @@ class _Rows(Dataset[Any]):
 class Copies(nn.Module):
     """Heads of one shape trained in one loop: the first on all rows, copy c on the rows outside fold c - 1.
 
-    ``forward(features, present)`` -> (C, B, K) logits.
+    ``forward(features, present, targets, label_smoothing)`` -> (C, B) losses of the rows as `practice` changes them;
+    every copy sees the same changes.
     """
 
-    def __init__(self, heads: Sequence[nn.Module]):
+    def __init__(self, heads: Sequence[nn.Module], practice: Practice | None = None):
         super().__init__()
         self.heads = nn.ModuleList(heads)
+        self.practice = practice
 
-    def forward(self, features: dict[str, Tensor], present: dict[str, Tensor]) -> Tensor:
-        return torch.stack([head(features, present) for head in self.heads])
+    def forward(
+        self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], targets: Tensor, label_smoothing: float
+    ) -> Tensor:
+        if self.practice is not None:
+            features, present = self.practice.apply(features, present)
+        losses = [row_losses(head, features, present, targets, label_smoothing)[1] for head in self.heads]
+        return torch.stack(losses)
 
 
 class _Task(lightning.LightningModule):
@@ -61,14 +70,8 @@ class _Task(lightning.LightningModule):
 
     def training_step(self, batch: Any, _: int) -> Tensor:
         features, present, targets, keep = batch
-        logits = self.copies(features, present)
-        c, b, k = logits.shape
-        losses = F.cross_entropy(
-            logits.reshape(c * b, k),
-            targets.repeat(c),
-            reduction="none",
-            label_smoothing=self.config.label_smoothing,
-        ).view(c, b)
+        losses = self.copies(features, present, targets, self.config.label_smoothing)
+        c, b = losses.shape
         if self.class_weights is not None:
             # Not by cross_entropy itself, which weights the smoothed part of every row by the rare classes, too.
             losses = losses * self.class_weights.to(losses.device)[targets]

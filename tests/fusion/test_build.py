@@ -7,21 +7,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from plait.fusion.build import MODELS, HeadSpec, build, strands_of
+from plait.fusion.build import EARLY, MODELS, HeadSpec, build, early_head, strands_of
 from plait.fusion.calibration import Calibrated
 from plait.fusion.late import KINDS
 from plait.fusion.strand import Shape
 
 SHAPE = Shape({"image": 5, "text": 7}, 4, hidden=8)
-MLP = Shape({"image": 5, "text": 7}, 4, kind="mlp", hidden=8, dropout=0.25, strand_dropout=0.1)
+MLP = Shape({"image": 5, "text": 7}, 4, kind="mlp", hidden=8, dropout=0.25)
+TOWERS = Shape({"image": 5, "text": 7}, 4, towers={"image": (6,), "text": (8, 6)}, tower_dropout=0.15)
 SPECS = [
     HeadSpec("image", SHAPE),
     HeadSpec("text", MLP),
     *(HeadSpec("late", SHAPE, kind) for kind in KINDS),
     HeadSpec("late", MLP),
     HeadSpec("early", SHAPE),
+    HeadSpec("early", TOWERS, early="towers"),
+    HeadSpec("early", TOWERS, early="huse"),
 ]
-NAMES = [f"{spec.model}-{spec.late}-{spec.shape.kind}" for spec in SPECS]
+NAMES = [f"{spec.model}-{spec.late}-{spec.early}-{spec.shape.kind}" for spec in SPECS]
 
 
 def filled(spec: HeadSpec) -> Calibrated:
@@ -54,6 +57,32 @@ def test_spec_survives_json(spec: HeadSpec) -> None:
     assert HeadSpec.from_json(values) == spec
 
 
+def test_json_of_older_runs_is_read() -> None:
+    """Before towers and HUSE the only early fusion was the MLP, and its shape told how often a strand was hidden."""
+    old = {
+        "model": "early",
+        "late": "product",
+        "shape": {
+            "dims": {"image": 5, "text": 7},
+            "classes": 4,
+            "kind": "linear",
+            "hidden": 8,
+            "dropout": 0.25,
+            "strand_dropout": 0.2,
+        },
+    }
+    spec = HeadSpec.from_json(old)
+    assert spec == HeadSpec("early", Shape({"image": 5, "text": 7}, 4, hidden=8, dropout=0.25), "product", "mlp")
+    assert old["shape"]["strand_dropout"] == 0.2  # type: ignore[index]
+    assert isinstance(build(spec).head, EARLY["mlp"])
+
+
+@pytest.mark.parametrize("kind", EARLY)
+def test_the_kind_decides_the_head(kind: str) -> None:
+    spec = HeadSpec("early", TOWERS, early=kind)
+    assert type(build(spec).head) is type(early_head(kind, TOWERS)) is EARLY[kind]
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_a_head_built_again_takes_the_weights_and_answers_the_same(spec: HeadSpec) -> None:
     head = filled(spec)
@@ -68,6 +97,7 @@ def test_a_head_built_again_takes_the_weights_and_answers_the_same(spec: HeadSpe
     [
         ({"model": "lat"}, ValueError, "no model 'lat'"),
         ({"late": "meen"}, ValueError, "no late fusion 'meen'"),
+        ({"early": "tower"}, ValueError, "no early fusion 'tower'"),
         ({"shape": {"dims": {}, "klasses": 3}}, TypeError, "klasses"),
         ({"shape": 3}, TypeError, "mapping"),
     ],

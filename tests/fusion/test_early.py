@@ -12,10 +12,10 @@ LOG_PRIOR = torch.tensor([0.5, 0.3, 0.2]).log()
 Rows = dict[str, Tensor]
 
 
-def made(dropout: float = 0.0, strand_dropout: float = 0.0) -> EarlyHead:
+def made() -> EarlyHead:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = EarlyHead(Shape({"image": 4, "text": 6}, 3, hidden=8, dropout=dropout, strand_dropout=strand_dropout))
+        head = EarlyHead(Shape({"image": 4, "text": 6}, 3, hidden=8, dropout=0.0))
         for vector in head.missing.values():
             torch.nn.init.normal_(vector)
     head.prepare(*drawn(50, 1), LOG_PRIOR)
@@ -61,58 +61,8 @@ def test_nothing_there_is_the_prior() -> None:
     assert not torch.equal(out[2], LOG_PRIOR)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.4, 0.5])
-def test_strand_dropout_hides_at_most_one(share: float) -> None:
-    head, n = made(strand_dropout=share), 20_000
-    g = torch.Generator().manual_seed(0)
-    present = {s: torch.rand(n, generator=g) < 0.7 for s in ("image", "text")}
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        seen = head._hide(present)
-    some = present["image"] | present["text"]
-    assert torch.equal(seen["image"] | seen["text"], some)
-    both = present["image"] & present["text"]
-    for s in present:
-        assert not (seen[s] & ~present[s]).any()
-        assert torch.equal(seen[s][~both], present[s][~both])  # the only strand of a row is never hidden
-        assert (~seen[s][both]).float().mean().item() == pytest.approx(share, abs=0.02)
-
-
-def test_strand_dropout_in_training_only() -> None:
-    head, (features, present) = made(strand_dropout=0.4), drawn(2000)
+def test_training_hides_nothing_by_itself() -> None:
+    """What is hidden in training is for `Practice` to say."""
+    head, (features, present) = made(), drawn(500)
     whole = head(features, present)
-    assert torch.equal(head(features, present), whole)
-    blind = [head(features, present | {s: torch.zeros(2000, dtype=torch.bool)}) for s in ("image", "text")]
-    torch.manual_seed(0)
-    head.train()
-    out = head(features, present)
-    kinds = torch.stack([torch.isclose(out, x, atol=1e-6).all(1) for x in (whole, *blind)])
-    assert (kinds.sum(0) == 1).all()  # every row is answered from both strands or from exactly one
-    assert kinds.sum(1).tolist() == pytest.approx([400, 800, 800], abs=80)  # 0.2, 0.4 and 0.4 of the rows
-
-
-def test_swap_in_training_only() -> None:
-    head, (features, present) = made(), drawn(4000)
-    head.swap = {"image": 0.3}
-    whole = head(features, present)
-    head.swap = {}
-    assert torch.equal(head(features, present), whole)
     assert torch.equal(head.train()(features, present), whole)
-    head.swap = {"image": 0.3}
-    changed = (head(features, present) != whole).any(1).float().mean().item()
-    assert changed == pytest.approx(0.3, abs=0.03)
-
-
-def test_swapped_rows_come_from_the_batch() -> None:
-    torch.manual_seed(0)
-    head, (features, present) = made(), drawn(2000)
-    present["image"][:400] = False
-    kept = {s: x.clone() for s, x in features.items()}
-    head.swap = {"image": 0.3}
-    swapped = head._swapped(features, present)
-    assert torch.equal(swapped["text"], features["text"])
-    assert set(map(tuple, swapped["image"].tolist())) <= set(map(tuple, features["image"].tolist()))
-    moved = (swapped["image"] != features["image"]).any(1).float().mean().item()
-    assert moved == pytest.approx(0.3 * 0.8 * 0.8, abs=0.03)  # missing images are neither given nor taken
-    assert torch.equal(swapped["image"][:400], features["image"][:400])
-    assert all(torch.equal(features[s], kept[s]) for s in kept)  # the caller's rows stay as they were

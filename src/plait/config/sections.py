@@ -47,7 +47,7 @@ class Stage(Section):
     batch: PositiveInt | None = Field(None, description="null: image.train.batch")
     dropout: Probability = Field(0.0, description="before the classifier")
     drop_path: Probability = Field(0.0, description="stochastic depth of the last block; earlier blocks have less")
-    randaugment: float = Field(0.0, ge=0, le=30, description="magnitude; 0: crops, flips and a little colour only")
+    randaugment: int = Field(0, ge=0, le=30, description="magnitude; 0: crops, flips and a little colour only")
     mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0: none")
 
 

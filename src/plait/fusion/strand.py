@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ class Shape:
         kind: ``linear`` or ``mlp``, for heads of one strand.
         hidden: width of hidden layers.
         dropout: on hidden units.
-        strand_dropout: share of training rows that early fusion sees without their image, and as many without their
-            text; at most 0.5.
+        towers: widths of the layers of each strand, for early fusion by towers or HUSE; else empty.
+        tower_dropout: on the hidden units of HUSE's towers.
     """
 
     dims: Mapping[str, int]
@@ -30,7 +30,8 @@ class Shape:
     kind: str = "linear"
     hidden: int = 512
     dropout: float = 0.5
-    strand_dropout: float = 0.2
+    towers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tower_dropout: float = 0.0
 
 
 class Standardise(nn.Module):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plait import __version__
+from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Strict, Val, settings_of
+from plait.cli.tune import tune
 from plait.errors import DataError, PlaitError, RunError
 
 if TYPE_CHECKING:
-    from plait.config import Config
     from plait.report.results import Evaluation
 
 app = typer.Typer(
@@ -26,20 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-DATA_HELP = "CSV, TSV, JSONL or Parquet file, folder, URL or Hugging Face dataset; SOURCE#SPLIT picks one split."
-Preset = Annotated[str | None, typer.Option(help="A named configuration; see [bold]plait presets[/bold].")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML configuration file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")]
-Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a missing image.")]
-Val = Annotated[str | None, typer.Option(help="Rows that choose epochs and calibrate; default: held out from DATA.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
-
-
-def _config(preset: str | None, file: Path | None, overrides: list[str] | None, strict: bool) -> Config:
-    from plait.config import configure
-
-    extra = ["data.strict=true"] if strict else []
-    return configure(preset or (None if file else "quick"), file, [*(overrides or []), *extra])
+app.add_typer(tune, name="tune")
 
 
 @app.command()
@@ -85,7 +73,7 @@ def compare(
     from plait.outputs import claim, print_table, write_comparison
     from plait.progress import say
 
-    settings = _config(preset, config, set_, strict)
+    settings = settings_of(preset, config, set_, strict)
     sources = {"data": data, "val": val, "test": test}
     inputs = claim(out, {"command": "compare", **sources, "config": settings.model_dump()}, overwrite)
     from plait.comparison import compare as run
@@ -113,7 +101,7 @@ def fit(
     """
     from plait.progress import say
 
-    settings = _config(preset, config, set_, strict)
+    settings = settings_of(preset, config, set_, strict)
     from plait.runs import require_free
 
     require_free(out, overwrite)
@@ -205,11 +193,11 @@ def presets() -> None:
 
 
 @app.command("config")
-def show_config(preset: Preset = None, config: ConfigFile = None, set_: Set = None) -> None:
+def showsettings_of(preset: Preset = None, config: ConfigFile = None, set_: Set = None) -> None:
     """Print the configuration a command would use, every key with its value."""
     import yaml
 
-    print(yaml.safe_dump(_config(preset, config, set_, strict=False).model_dump(), sort_keys=False), end="")
+    print(yaml.safe_dump(settings_of(preset, config, set_, strict=False).model_dump(), sort_keys=False), end="")
 
 
 def _require_pair(image: str | None, text: str | None) -> None:

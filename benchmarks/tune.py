@@ -1,0 +1,57 @@
+"""Progressive learning against fixed-size training: same rows, same epochs, one after the other in one run.
+
+    python -m benchmarks.tune TRAIN TEST image.model=local-dir:FOLDER image.train.epochs=8
+
+Prints wall seconds and test accuracy of each, and the ratio of the seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from plait.config import Config, configure
+from plait.data.pairs import Pairs
+from plait.data.read import read_as
+from plait.encoders.image import LOCAL, create_model, data_config, normalise
+from plait.preparing import Preparation
+from plait.tuning.images import Images, Rows, batches, stack
+
+
+def main() -> None:
+    """Tune twice and print a table."""
+    train, test, *overrides = sys.argv[1:]
+    rows = []
+    for kind in ("true", "false"):
+        config = configure(overrides=[*overrides, f"image.train.progressive={kind}"])
+        pairs = read_as(train, config.data)
+        rows.append(
+            ("progressive" if kind == "true" else "fixed size", *tune(pairs, read_as(test, config.data), config))
+        )
+        print(f"{rows[-1][0]:<12} {rows[-1][1]:7.1f} s   test accuracy {rows[-1][2]:.2%}", flush=True)
+    print(f"progressive took {rows[0][1] / rows[1][1]:.2f} of the time of fixed-size training")
+
+
+def tune(pairs: Pairs, test: Pairs, config: Config) -> tuple[float, float]:
+    """Wall seconds of a tuning, and the accuracy of the network with its classifier on the test rows."""
+    prepared = Preparation(pairs, config, ("image",))
+    with tempfile.TemporaryDirectory() as folder:
+        facts = prepared.tuner.tune("image", Path(folder) / "tuned")
+        model = create_model(f"{LOCAL}{folder}/tuned", pretrained=True).eval()
+    settings = data_config(model)
+    data = Rows(test, prepared.tuner.targets(test))
+    right = 0
+    with torch.inference_mode():
+        for pixels, index in batches(Images(data, settings), range(len(test)), 128, None, stack, training=False):
+            right += int((model(normalise(pixels, settings)).argmax(1) == data.targets[index]).sum())
+    for epoch in facts["curve"]:
+        print("  ", {key: float(np.round(value, 4)) for key, value in epoch.items()}, flush=True)
+    return facts["seconds"], right / len(test)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Models of a comparison, jointly trained ones too: what `fit` and `compare` ask for by name."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from plait.fitting import FittedModel, Fitter
+from plait.preparing import Preparation
+from plait.tuning.folder import key_of
+from plait.tuning.joint import JointRows, tune_joint
+
+
+def fit_model(prepared: Preparation, fitter: Fitter, model: str) -> FittedModel:
+    """Fit ``image``, ``text``, ``late`` or ``early``; the last with its encoders where ``config.joint`` says so."""
+    joint = prepared.config.joint
+    if model == "early" and (joint.image, joint.text) != ("frozen", "frozen"):
+        return _fit_jointly(prepared, fitter)
+    return fitter.fit(model)
+
+
+def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
+    start = time.perf_counter()
+    config, task, val_pairs = prepared.config, fitter.task, prepared.val_pairs
+    assert val_pairs is not None
+    folder = prepared.store.folder / "joint"
+    folder.mkdir(parents=True, exist_ok=True)
+    joint = tune_joint(
+        prepared.encoders,
+        fitter.new_early(),
+        JointRows(prepared.train_pairs, task.train, task.targets),
+        JointRows(val_pairs, task.val, task.val_targets),
+        config,
+        device=prepared.device,
+        checkpoint=folder / f"{_key(prepared)}.ckpt",
+    )
+    # What calibrates must come from the encoders as they are now.
+    now = replace(task, val=prepared.strands_of(val_pairs, joint.encoders))
+    tuned = [f"{strand} {layers}" for strand, layers in (("image", config.joint.image), ("text", config.joint.text))]
+    finished = Fitter(now, config, prepared.device).finish_early(
+        joint.head, joint.curve, time.perf_counter() - start, f"{config.head.early}, tuned jointly: {', '.join(tuned)}"
+    )
+    return replace(finished, encoders=joint.encoders)
+
+
+def _key(prepared: Preparation) -> str:
+    """What names a joint training: settings that matter, encoders, and every row's content and label."""
+    config, encoders = prepared.config, prepared.encoders
+    prints = [encoder.fingerprint for encoder in (encoders.image, *encoders.text) if encoder is not None]
+    settings = [config.joint.model_dump(), config.head.model_dump(), config.image.train.model_dump(), config.seed]
+    return key_of([settings, prints, prepared.tuner.key("image"), prepared.tuner.key("text")], [])

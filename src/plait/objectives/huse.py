@@ -1,0 +1,89 @@
+"""The three loss terms of HUSE (Narayana et al. 2019, "HUSE: Hierarchical Universal Semantic Embeddings").
+
+Every term answers with one loss a row, (B,), so that callers may weight rows. ``embeddings[s]`` is (B, D) and
+``present[s]`` (B,) bool for each strand; what stands in the place of a missing strand has no effect, as long as it
+is finite. Distances are cosine distances, 1 - cosine, between 0 and 2; a zero vector is at distance 1 from any other.
+Gradients are finite everywhere; that of a zero vector is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+PerStrand = Mapping[str, Tensor]
+TINY = 1e-8  # a vector shorter than this counts as zero
+
+
+def class_level(logits: PerStrand, present: PerStrand, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Softmax cross-entropy of the shared classifier on each strand, averaged over the strands a row has.
+
+    ``logits[s]`` (B, K), ``targets`` (B,) int64 -> (B,); 0 for a row with no strand.
+    """
+    losses = {
+        s: F.cross_entropy(x, targets, reduction="none", label_smoothing=label_smoothing) for s, x in logits.items()
+    }
+    return _mean_over_strands(losses, present)
+
+
+def semantic_graph(
+    embeddings: PerStrand, present: PerStrand, targets: Tensor, class_distance: Tensor, margin: float
+) -> Tensor:
+    """How far distances between embeddings are from those between the names of their classes.
+
+    Images and texts of the batch are pooled. For embedding m it is the mean over all other embeddings n of
+    ``sigma_mn * (d(E_m, E_n) - A[c_m, c_n])**2``, and for a row the mean over its embeddings; where every row has
+    both strands, the mean over rows is the sum over pairs by the number of pairs. 0 for a row with no strand.
+
+    sigma is 0 where A and d are BOTH at least the margin, else 1: far classes that are far apart already may lie
+    anywhere beyond it. This is wider than the equation 10 that public implementations quote from the paper, sigma = 1
+    only where both are below the margin: that one never pulls rows of one class together once they are far apart.
+
+    Args:
+        targets: (B,) int64 class numbers.
+        class_distance: A, (K, K), as `class_distances` makes it.
+        margin: above 0.
+    """
+    strands = sorted(embeddings)
+    pooled = _unit(torch.cat([embeddings[s] for s in strands]))
+    here = torch.cat([present[s] for s in strands])
+    classes = targets.repeat(len(strands))
+    wanted = class_distance[classes][:, classes]
+    # In mixed precision a product would be too coarse for differences of distances.
+    with torch.autocast(pooled.device.type, enabled=False):
+        found = 1 - pooled @ pooled.T
+    itself = torch.eye(len(pooled), dtype=torch.bool, device=pooled.device)
+    pairs = here[:, None] & here & ~itself
+    counted = pairs & ~((wanted >= margin) & (found >= margin))
+    # The squares are masked, not multiplied, so that nothing of a pair left out comes through.
+    squares = torch.where(counted, (found - wanted) ** 2, 0.0)
+    losses = (squares.sum(1) / pairs.sum(1).clamp_min(1)).view(len(strands), -1)
+    return _mean_over_strands(dict(zip(strands, losses, strict=True)), present)
+
+
+def modal_gap(embeddings: PerStrand, present: PerStrand) -> Tensor:
+    """Cosine distance between the image and the text embedding of a row, (B,); 0 for a row that lacks either."""
+    gap = 1 - (_unit(embeddings["image"]) * _unit(embeddings["text"])).sum(1)
+    return torch.where(present["image"] & present["text"], gap, 0.0)
+
+
+def class_distances(vectors: Tensor) -> Tensor:
+    """(K, D) embeddings of class names -> (K, K) cosine distances, symmetric, in [0, 2], zero on the diagonal."""
+    units = _unit(vectors)
+    return (1 - units @ units.T).clamp(0, 2).fill_diagonal_(0)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Vectors of length 1; a zero vector stays zero, and sends no gradient."""
+    vectors = vectors.float()
+    length = vectors.norm(dim=-1, keepdim=True)
+    return torch.where(length > TINY, vectors / length.clamp_min(TINY), 0.0)
+
+
+def _mean_over_strands(losses: PerStrand, present: PerStrand) -> Tensor:
+    """(B,) mean of the losses of the strands that are present; 0 where there is none."""
+    total = torch.stack([torch.where(present[s], x, 0.0) for s, x in losses.items()]).sum(0)
+    return total / torch.stack([present[s] for s in losses]).sum(0).clamp_min(1)

@@ -1,0 +1,117 @@
+"""Encoders tuned on the training rows: trained once for each set of rows, settings and seed, into a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from plait import __version__
+from plait.config import Config
+from plait.data.check import require_known_labels, require_labels
+from plait.data.pairs import DECODING, Pairs, content_hash
+from plait.encoders.image import save_timm
+from plait.errors import and_more
+from plait.loop import Curve
+from plait.progress import say
+from plait.tuning.folder import Training, key_of, sketch
+
+
+@dataclass(frozen=True)
+class Tuner:
+    """Trains one encoder at a time on labelled rows.
+
+    Args:
+        train: rows to learn from. val: rows that choose the best epoch.
+        labels: (K,) class names in order.
+        config: ``image``, ``text`` and ``seed`` are used.
+        device: where.
+    """
+
+    train: Pairs
+    val: Pairs
+    labels: list[str]
+    config: Config
+    device: torch.device | str
+
+    def targets(self, pairs: Pairs) -> Tensor:
+        """(N,) int64 class number of each row. Raises DataError for a label that no training row has."""
+        require_known_labels(pairs, self.labels)
+        number = {label: i for i, label in enumerate(self.labels)}
+        return torch.tensor([number[label] for label in require_labels(pairs)])
+
+    def key(self, strand: str) -> str:
+        """What names a training: settings that matter, seed, and every row's content and label."""
+        section = self.config.image if strand == "image" else self.config.text
+        settings = [strand, section.model_dump(exclude={"batch", "workers"}), self.config.seed, self.labels, DECODING]
+        hashes = [value for pairs in (self.train, self.val) for value in _hashes(pairs, strand)]
+        labels = [content_hash((label or "").encode()) for pairs in (self.train, self.val) for label in pairs.labels]
+        return key_of(settings, [*hashes, *labels])
+
+    def tune(self, strand: str, folder: Path, overwrite: bool = False) -> dict[str, Any]:
+        """Train the encoder of a strand into a folder, going on with an unfinished training.
+
+        Returns:
+            What ``tuning.json`` in the folder says: ``curve``, ``seconds``, ``labels`` and more.
+
+        Raises:
+            RunError: the folder is not free. DataError, EncoderError, ConfigError: see `tune_image`, `tune_text`.
+        """
+        training = Training(folder, self.key(strand), overwrite)
+        if training.resumes:
+            say(f"going on with the unfinished training in '{training.work}'")
+        self._warn_of_missing_classes()
+        train = self._image if strand == "image" else self._text
+        write, curve, seconds = train(training.checkpoint)
+        facts = {
+            "plait": __version__,
+            "strand": strand,
+            "seconds": round(seconds, 3),
+            "rows": {"train": len(self.train), "val": len(self.val)},
+            "labels": self.labels,
+            "curve": curve,
+            "seen": sketch(_hashes(self.train, strand)),
+        }
+        training.finish(write, facts)
+        return facts
+
+    def _image(self, checkpoint: Path) -> tuple[Any, Curve, float]:
+        from plait.tuning.image import tune_image
+        from plait.tuning.images import Rows
+
+        tuned = tune_image(
+            Rows(self.train, self.targets(self.train)),
+            Rows(self.val, self.targets(self.val)),
+            len(self.labels),
+            self.config.image,
+            seed=self.config.seed,
+            device=self.device,
+            checkpoint=checkpoint,
+        )
+        return lambda to: save_timm(tuned.model, tuned.settings, to, self.labels), tuned.curve, tuned.seconds
+
+    def _text(self, checkpoint: Path) -> tuple[Any, Curve, float]:
+        from plait.tuning.text import tune_text
+
+        tuned = tune_text(
+            (self.train.texts, self.targets(self.train)),
+            (self.val.texts, self.targets(self.val)),
+            len(self.labels),
+            self.config.text,
+            seed=self.config.seed,
+            device=self.device,
+            checkpoint=checkpoint,
+        )
+        return tuned.encoder.save, tuned.curve, tuned.seconds
+
+    def _warn_of_missing_classes(self) -> None:
+        if missing := sorted(set(self.labels) - {label for label in self.val.labels if label is not None}):
+            names = and_more([f"'{name}'" for name in missing])
+            say(f"warning: no validation row of {len(missing)} of {len(self.labels)} classes: {names}")
+
+
+def _hashes(pairs: Pairs, strand: str) -> list[bytes | None]:
+    return pairs.image_hashes[0] if strand == "image" else pairs.text_hashes

@@ -1,0 +1,110 @@
+"""Folders of tuned encoders: trainings that go on after a kill, and what an encoder has been trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from plait.errors import RunError
+
+FACTS = "tuning.json"
+KEY = "key.json"
+SKETCH = 1024  # content hashes that stand for all rows of a training
+
+
+class Training:
+    """A folder-to-be of a tuned encoder, and the hidden folder beside it that its training is kept in until then.
+
+    Args:
+        folder: the encoder's folder; it appears whole or not at all.
+        key: what decides the result: rows, settings, seed. See `key_of`.
+        overwrite: replace what is there.
+
+    Raises:
+        RunError: the folder holds something already, or an unfinished training of another key.
+    """
+
+    def __init__(self, folder: Path, key: str, overwrite: bool = False):
+        self.folder, self.key = folder, key
+        self.work = folder.with_name(f".{folder.name}.training")
+        if not overwrite and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
+            raise RunError(f"--out '{folder}' is not empty; choose another folder, or replace it with --overwrite")
+        if self.work.is_dir() and self._kept_key() != key:
+            if not overwrite:
+                raise RunError(
+                    f"'{self.work}' holds an unfinished training on other rows or settings; repeat that command to "
+                    "go on with it, choose another --out, or start anew with --overwrite"
+                )
+            shutil.rmtree(self.work)
+        try:
+            self.work.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"--out '{folder}' cannot be written: {error.strerror}; choose another folder") from None
+        (self.work / KEY).write_text(json.dumps(key), "utf-8")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that training goes on from."""
+        return self.work / "last.ckpt"
+
+    @property
+    def resumes(self) -> bool:
+        """Whether an earlier training is gone on with."""
+        return self.checkpoint.is_file()
+
+    def finish(self, write: Callable[[Path], Any], facts: Mapping[str, Any]) -> None:
+        """Let `write` fill the folder, add the facts, put it in place, and remove the unfinished training."""
+        model = self.work / "model"
+        shutil.rmtree(model, ignore_errors=True)
+        model.mkdir()
+        write(model)
+        (model / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+        model.rename(self.folder)
+        shutil.rmtree(self.work)
+
+    def _kept_key(self) -> str | None:
+        try:
+            return str(json.loads((self.work / KEY).read_text("utf-8")))
+        except (OSError, ValueError):
+            return None
+
+
+def key_of(settings: Any, hashes: Iterable[bytes | None]) -> str:
+    """32 hex digits that name a training: its settings (JSON values), and the content of each row in order."""
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    for value in hashes:
+        digest.update(value or b"-")
+    return digest.hexdigest()
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What `Training.finish` noted about an encoder's folder; empty for any other folder."""
+    try:
+        facts = json.loads((folder / FACTS).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def sketch(hashes: Iterable[bytes | None]) -> list[str]:
+    """The smallest distinct hashes, as hex: enough to tell what share of other rows was among these."""
+    return sorted({value.hex() for value in hashes if value is not None})[:SKETCH]
+
+
+def share_seen(known: list[str], hashes: Iterable[bytes | None]) -> float:
+    """The share of rows that a sketch was made from, 0 to 1.
+
+    A row whose hash is no larger than the sketch's largest is in the sketch exactly if it was among its rows.
+    """
+    if not known:
+        return 0.0
+    limit = known[-1] if len(known) >= SKETCH else "g"  # a sketch that is not full knows every row
+    told = [value.hex() for value in hashes if value is not None and value.hex() <= limit]
+    members = set(known)
+    return sum(value in members for value in told) / len(told) if told else 0.0

@@ -1,0 +1,267 @@
+"""Joint training: encoders and an early-fusion head, end to end; a frozen encoder gives its features once."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.config import Config, JointConfig, Layers, Stage
+from plait.data.pairs import Pairs
+from plait.encoders.image import ImageEncoder, normalise
+from plait.encoders.pair import EncoderPair
+from plait.encoders.text import SentenceEncoder
+from plait.errors import ConfigError
+from plait.fusion.batch import Strands
+from plait.fusion.practice import Practice
+from plait.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
+from plait.loss import row_losses
+from plait.progress import bar
+from plait.tuning.images import Draws, Images, Rows, batches, stack
+from plait.tuning.layers import freeze, train_mode
+from plait.tuning.memory import needs_memory
+from plait.tuning.stages import plan
+
+CLIP = 1.0  # longest gradient
+
+
+@dataclass(frozen=True)
+class JointRows:
+    """Rows to learn from: pairs, their features from the frozen encoders, and the (N,) int64 classes."""
+
+    pairs: Pairs
+    strands: Strands
+    targets: Tensor
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Encoders and head trained together; the encoders not trained are those given."""
+
+    encoders: EncoderPair
+    head: nn.Module
+    curve: Curve
+    seconds: float
+
+
+def tune_joint(
+    encoders: EncoderPair, head: nn.Module, train: JointRows, val: JointRows, config: Config, *,
+    device: torch.device | str = "cpu", checkpoint: Path | None = None,
+) -> Joint:  # fmt: skip
+    """Train a head of early fusion together with copies of the encoders, as ``config.joint`` says.
+
+    Args:
+        encoders: where the towers start; one whose layers are ``frozen`` is not run at all.
+        head: prepared and untrained; trained in place.
+        val: rows that choose the best epoch.
+        checkpoint: file to go on from where it exists, written after every epoch.
+
+    Raises:
+        ConfigError: fewer layers than asked for, or several text encoders, or one without weights to tune.
+        EncoderError: too little memory; the error says which batch would fit.
+    """
+    start = time.perf_counter()
+    with seeded(config.seed):
+        network = _Network(_image(encoders, config), _text(encoders, config), head)
+        task = _Task(network, train, val, config)
+        loop = Loop(config.joint.epochs, device, config.joint.precision, config.joint.accumulate, checkpoint, True)
+        with bar("tune jointly", config.joint.epochs) as advance, needs_memory(task.rehearse, "joint"):
+            best = KeepBest(advance)
+            run_trainer(task, (None, None), [SeedEpochs(config.seed), best], loop)
+    return Joint(network.tuned(encoders, device), head.cpu().eval(), best.curve, time.perf_counter() - start)
+
+
+def _image(encoders: EncoderPair, config: Config) -> ImageEncoder | None:
+    """A copy of the image encoder with the layers to be tuned unfrozen; None where all are frozen."""
+    if config.joint.image == "frozen" or encoders.image is None:
+        return None
+    encoder = copy.deepcopy(encoders.image)
+    freeze(encoder.model, config.joint.image, encoder.name)
+    return encoder
+
+
+def _text(encoders: EncoderPair, config: Config) -> SentenceEncoder | None:
+    if config.joint.text == "frozen":
+        return None
+    encoder = copy.deepcopy(encoders.text[0])
+    if len(encoders.text) > 1 or not isinstance(encoder, SentenceEncoder):
+        raise ConfigError(
+            f"joint.text={config.joint.text} needs one text encoder with weights to tune, not '{config.text.model}'; "
+            "set joint.text=frozen or another text.model"
+        )
+    _unfreeze_text(encoder, config.joint.text)
+    return encoder
+
+
+def _unfreeze_text(encoder: SentenceEncoder, layers: Layers) -> None:
+    """What follows the transformer (an LSTM, a dense layer) counts as its last layer."""
+    for module in list(encoder.model)[1:]:
+        module.requires_grad_(True)
+    freeze(encoder.model[0], layers, encoder.name)
+
+
+class _Network(nn.Module):
+    """``forward(inputs, features, present)``: a tuned strand's inputs are encoded, a frozen one has features."""
+
+    def __init__(self, image: ImageEncoder | None, text: SentenceEncoder | None, head: nn.Module):
+        super().__init__()
+        self.encoders: dict[str, Any] = {"image": image, "text": text}
+        self.image = image.model if image else None
+        self.text = text.model if text else None
+        self.head = head
+
+    def features(self, inputs: dict[str, Any], known: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(B, D_s) of each strand."""
+        found = dict(known)
+        if self.image is not None:
+            pixels = normalise(inputs["image"], self.encoders["image"].settings)
+            found["image"] = self.image(pixels).float()
+        if self.text is not None:
+            found["text"] = self.text(dict(inputs["text"]))["sentence_embedding"].float()
+        return found
+
+    def tuned(self, encoders: EncoderPair, device: torch.device | str) -> EncoderPair:
+        """The encoders as trained, with fingerprints of their own."""
+        image, text = encoders.image, encoders.text
+        if (was := self.encoders["image"]) is not None:
+            image = ImageEncoder(was.model, was.settings, was.name, device)
+        if (then := self.encoders["text"]) is not None:
+            text = [SentenceEncoder(then.model.to(device), then.name, then.prompt, then.batch)]
+        return EncoderPair(image, text)
+
+
+class _Task(lightning.LightningModule):
+    def __init__(self, network: _Network, train: JointRows, val: JointRows, config: Config):
+        super().__init__()
+        self.network, self.train_rows, self.val_rows, self.config = network, train, val, config
+        self.practice = Practice(config.head.strand_dropout)
+
+    @property
+    def options(self) -> JointConfig:
+        return self.config.joint
+
+    @property
+    def stage(self) -> Stage | None:
+        """Augmentation of the image, where it is trained."""
+        encoder = self.network.encoders["image"]
+        if encoder is None:
+            return None
+        fixed = self.config.image.train.model_copy(update={"progressive": False, "stages": None})
+        return plan(fixed, encoder.size)[-1]
+
+    def train_dataloader(self) -> Any:
+        seed = self.config.seed * 100_003 + self.current_epoch
+        rows = torch.arange(len(self.train_rows.targets)).numpy()
+        return self._loader(self.train_rows, Draws(rows, self.train_rows.targets, seed), self.stage)
+
+    def val_dataloader(self) -> Any:
+        return self._loader(self.val_rows, range(len(self.val_rows.targets)), None)
+
+    def _loader(self, rows: JointRows, sampler: Any, stage: Stage | None) -> Any:
+        encoder = self.network.encoders["image"]
+        if encoder is None:
+            numbers: Any = _Numbers(len(rows.targets))
+            return batches(numbers, sampler, self.options.batch, 0, _only_rows, training=isinstance(sampler, Draws))
+        images = Images(Rows(rows.pairs, rows.targets), encoder.settings, stage)
+        collate = partial(_with_rows, size=encoder.size)
+        return batches(
+            images, sampler, self.options.batch, self.config.image.workers, collate, isinstance(sampler, Draws)
+        )
+
+    def _step(self, data: JointRows, batch: Any) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
+        """Features, presence and targets of a batch of rows."""
+        rows, pixels, readable = batch
+        part = data.strands.rows(rows.cpu())
+        known = {s: x.to(self.device) for s, x in part.features.items()}
+        present = {s: x.to(self.device) for s, x in part.present.items()}
+        inputs: dict[str, Any] = {"image": pixels}
+        if pixels is not None:
+            present["image"] = present["image"] & readable
+        text = self.network.encoders["text"]
+        if text is not None:
+            texts = [data.pairs.texts[row] or "" for row in rows.tolist()]
+            features = text.model.preprocess(texts, prompt=text.prompt or None)
+            inputs["text"] = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in features.items()}
+        return self.network.features(inputs, known), present, data.targets[rows.cpu()].to(self.device)
+
+    def on_train_epoch_start(self) -> None:
+        train_mode(self.network)  # Lightning keeps the mode it finds
+
+    def training_step(self, batch: Any, _: int) -> Tensor | None:
+        if len(batch[0]) < 2:
+            return None  # batch normalisation needs two
+        features, present, targets = self._step(self.train_rows, batch)
+        features, present = self.practice.apply(features, present)
+        loss = row_losses(self.network.head, features, present, targets, self.options.label_smoothing)[1].mean()
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        features, present, targets = self._step(self.val_rows, batch)
+        logits = self.network.head(features, present)
+        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
+        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        self.clip_gradients(optimizer, gradient_clip_val=CLIP, gradient_clip_algorithm="norm")
+
+    def configure_optimizers(self) -> Any:
+        options, head = self.options, list(self.network.head.parameters())
+        fresh = {id(parameter) for parameter in head}
+        towers = [p for p in self.network.parameters() if p.requires_grad and id(p) not in fresh]
+        optimiser = torch.optim.AdamW(
+            [{"params": towers, "lr": options.lr}, {"params": head, "lr": options.head_lr}],
+            weight_decay=options.weight_decay,
+        )
+        steps = options.epochs * math.ceil(len(self.train_rows.targets) / (options.batch * options.accumulate))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(warm_cosine, steps=steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def rehearse(self, batch: int | None = None) -> tuple[int, int]:
+        """One step with `batch` rows; the image size in pixels and the configured batch."""
+        encoder = self.network.encoders["image"]
+        size = encoder.size if encoder else 0
+        if batch is not None:
+            pixels = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=self.device) if encoder else None
+            rows = torch.zeros(batch, dtype=torch.int64)
+            everywhere = torch.ones(batch, dtype=torch.bool, device=self.device)
+            features, present, targets = self._step(self.train_rows, (rows, pixels, everywhere))
+            row_losses(self.network.head, features, present, targets, 0.0)[1].mean().backward()  # type: ignore[no-untyped-call]
+            self.zero_grad(set_to_none=True)
+        return size, self.options.batch
+
+
+class _Numbers(torch.utils.data.Dataset[Any]):
+    """Row numbers alone, where no image is decoded."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, item: int | tuple[int, int]) -> int:
+        return item[0] if isinstance(item, tuple) else item
+
+
+def _only_rows(items: list[int]) -> tuple[Tensor, None, None]:
+    return torch.tensor(items), None, None
+
+
+def _with_rows(items: list[tuple[int, Tensor | None]], size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (B,), pixels (B, 3, size, size) uint8 and which could be read (B,); zeros for those that could not."""
+    good, _ = stack(items)
+    readable = torch.tensor([pixels is not None for _, pixels in items])
+    pixels = torch.zeros(len(items), 3, size, size, dtype=torch.uint8)
+    if len(good):
+        pixels[readable] = good
+    return torch.tensor([row for row, _ in items]), pixels, readable

@@ -1,0 +1,57 @@
+"""Progressive learning: which image size and which regularisation at which epoch."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from plait.config import ImageTrainConfig, Stage
+
+# Tan & Le 2021 (arXiv:2104.00298), table 6, EfficientNetV2-S: first and last of four stages.
+STAGES = 4
+SIZE = (128 / 300, 1.0)
+RANDAUGMENT = (5.0, 15.0)
+DROPOUT = (0.1, 0.3)
+DROP_PATH = (0.0, 0.2)  # the paper holds 0.2 throughout; it grows here with the rest
+MIXUP = (0.0, 0.0)
+
+GRID, SMALLEST = 16, 32  # sizes are multiples of GRID: odd feature maps are slow
+
+
+def plan(config: ImageTrainConfig, size: int) -> tuple[Stage, ...]:
+    """The stages of a training that ends at `size` pixels.
+
+    Given stages are taken as they are. Else there are four (fewer with fewer epochs), from 0.43 of the size to the
+    whole, regularisation growing linearly (Tan & Le 2021, algorithm 1) up to ``strength`` times that of
+    EfficientNetV2-S; epochs that do not divide go to the small, fast stages. Without `progressive` there is one
+    stage: the last of these, for all epochs.
+    """
+    if config.stages is not None:
+        return config.stages
+    count = min(STAGES, config.epochs) if config.progressive else 1
+    stages = []
+    for i in range(count):
+        share = i / (count - 1) if count > 1 else 1.0
+
+        def at(ends: tuple[float, float], share: float = share) -> float:
+            return round(config.strength * (ends[0] + share * (ends[1] - ends[0])), 4)
+
+        fraction = SIZE[0] + share * (SIZE[1] - SIZE[0])
+        stages.append(
+            Stage(
+                size=size if share == 1 else min(size, max(SMALLEST, GRID * round(fraction * size / GRID))),
+                epochs=config.epochs // count + (i < config.epochs % count),
+                dropout=at(DROPOUT),
+                drop_path=at(DROP_PATH),
+                randaugment=round(at(RANDAUGMENT)),
+                mixup=at(MIXUP),
+            )
+        )
+    return tuple(stages)
+
+
+def stage_at(stages: tuple[Stage, ...], epoch: int) -> Stage:
+    """The stage of an epoch, counted from 0; the last one beyond the end."""
+    for stage, end in zip(stages, accumulate(stage.epochs for stage in stages), strict=True):
+        if epoch < end:
+            return stage
+    return stages[-1]

@@ -1,0 +1,97 @@
+"""The loss of a row: cross-entropy for every head, and the weighted sum of three terms for HUSE."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from plait.fusion.build import EARLY, early_head
+from plait.fusion.huse import HuseHead
+from plait.fusion.strand import Shape, StrandHead
+from plait.loss import row_losses
+from plait.objectives.huse import class_distances, class_level, modal_gap, semantic_graph
+from plait.training import Copies
+
+SHAPE = Shape({"image": 4, "text": 6}, 3, dropout=0.0, towers={"image": (7, 5), "text": (5,)})
+TARGETS = torch.tensor([0, 1, 2, 0, 1])
+# Row 3 has its text only, row 4 nothing.
+PRESENT = {"image": torch.tensor([1, 1, 1, 0, 0]).bool(), "text": torch.tensor([1, 1, 1, 1, 0]).bool()}
+
+
+def features() -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return {"image": torch.randn(5, 4, generator=g), "text": torch.randn(5, 6, generator=g)}
+
+
+def made(kind: str) -> torch.nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        head = StrandHead(kind, SHAPE) if kind in SHAPE.dims else early_head(kind, SHAPE)
+        if isinstance(head, StrandHead):
+            torch.nn.init.normal_(head.layers[-1].weight)  # type: ignore[arg-type]
+    head.prepare(features(), PRESENT, torch.tensor([0.5, 0.3, 0.2]).log())
+    return head
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["image", "text", "mlp", "towers"])
+def test_cross_entropy(kind: str, smoothing: float) -> None:
+    head = made(kind)
+    logits, losses = row_losses(head, features(), PRESENT, TARGETS, smoothing)
+    assert torch.equal(logits, head(features(), PRESENT))
+    log_p = logits.log_softmax(1)
+    expected = -(1 - smoothing) * log_p[torch.arange(5), TARGETS] - smoothing * log_p.mean(1)
+    torch.testing.assert_close(losses, expected)
+
+
+@pytest.mark.parametrize(("graph", "gap"), [(0.0, 0.0), (2.0, 0.0), (0.0, 3.0), (0.5, 0.25)])
+def test_huse_weighs_three_terms(graph: float, gap: float) -> None:
+    head = made("huse")
+    assert isinstance(head, HuseHead)
+    head.graph, head.gap, head.margin = graph, gap, 0.9
+    head.class_distance = class_distances(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+    logits, losses = row_losses(head, features(), PRESENT, TARGETS, 0.1)
+    torch.testing.assert_close(logits, head(features(), PRESENT))
+    embeddings = head.embed(features(), PRESENT)
+    terms = (
+        class_level({s: head.classifier(head.scale * x) for s, x in embeddings.items()}, PRESENT, TARGETS, 0.1),
+        semantic_graph(embeddings, PRESENT, TARGETS, head.class_distance, 0.9),
+        modal_gap(embeddings, PRESENT),
+    )
+    assert all(term[:3].all() for term in terms)
+    assert [term[4].item() for term in terms] == [0, 0, 0]
+    torch.testing.assert_close(losses, terms[0] + graph * terms[1] + gap * terms[2])
+
+
+def test_the_margin_of_the_head_counts() -> None:
+    head = made("huse")
+    assert isinstance(head, HuseHead)
+    found = []
+    for margin in (0.01, 0.7, 5.0):
+        head.margin = margin
+        found.append(row_losses(head, features(), PRESENT, TARGETS, 0.1)[1].sum().item())
+    assert found[0] < found[1] < found[2]
+
+
+@pytest.mark.parametrize("kind", EARLY)
+def test_every_parameter_learns(kind: str) -> None:
+    head = made(kind)
+    present = PRESENT | {"text": torch.tensor([1, 1, 0, 1, 0]).bool()}  # a row of each kind
+    row_losses(head, features(), present, TARGETS, 0.1)[1].sum().backward()
+    for name, parameter in head.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.any(), name
+
+
+def test_copies_answer_with_the_losses_of_their_heads() -> None:
+    heads = [made("mlp"), made("towers"), made("huse")]
+    losses = Copies(heads)(features(), PRESENT, TARGETS, 0.1)
+    assert losses.shape == (3, 5)
+    for head, found in zip(heads, losses, strict=True):
+        assert torch.equal(found, row_losses(head, features(), PRESENT, TARGETS, 0.1)[1])
+    assert torch.allclose(
+        losses[0], F.cross_entropy(heads[0](features(), PRESENT), TARGETS, reduction="none", label_smoothing=0.1)
+    )
