@@ -112,7 +112,7 @@ def batches(images: Dataset[Any], sampler: Sampler[Any] | Sequence[int], batch: 
     drop = training and rows > batch and 0 < rows % batch < SMALLEST_BATCH
     return DataLoader(
         images, batch, sampler=sampler, num_workers=workers, collate_fn=collate, drop_last=drop,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available(), generator=torch.Generator(),  # so as not to draw from the global one
     )  # fmt: skip
 
 
