@@ -28,10 +28,8 @@ def main() -> None:
     rows = []
     for kind in ("true", "false"):
         config = configure(overrides=[*overrides, f"image.train.progressive={kind}"])
-        pairs = read_as(train, config.data)
-        rows.append(
-            ("progressive" if kind == "true" else "fixed size", *tune(pairs, read_as(test, config.data), config))
-        )
+        pairs = read_as(train, config)
+        rows.append(("progressive" if kind == "true" else "fixed size", *tune(pairs, read_as(test, config), config)))
         print(f"{rows[-1][0]:<12} {rows[-1][1]:7.1f} s   test accuracy {rows[-1][2]:.2%}", flush=True)
     print(f"progressive took {rows[0][1] / rows[1][1]:.2f} of the time of fixed-size training")
 

@@ -239,3 +239,18 @@ def test_help_teaches_and_starts_without_heavy_libraries() -> None:
     assert out.splitlines()[-1] == "[]"
     for verb in ("demo", "compare", "fit", "evaluate", "predict"):
         assert verb in out
+
+
+def test_ctrl_c_in_training_stops_in_one_line(
+    run: Run, table: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning makes a silent exit with code 1 of it."""
+    from plait.loop import KeepBest
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(KeepBest, "on_train_epoch_end", interrupt)
+    code, out, err = run("fit", table, "--out", tmp_path / "run", *quick)
+    assert (code, out) == (130, "")
+    assert err.strip().splitlines()[-1].startswith("stopped")

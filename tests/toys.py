@@ -17,13 +17,13 @@ TOY_SIZE = 48
 WORDS = ["dish", "soup", "bowl", "row", "number", "of", "with", "and", "the", "red", "green", "blue", "fresh", "from"]
 
 
-def make_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE) -> Path:
-    """A timm ``local-dir:`` folder with random weights."""
+def make_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE, name: str = "test_resnet") -> Path:
+    """A timm ``local-dir:`` folder of a model with random weights."""
     import timm
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = timm.create_model("test_resnet", pretrained=False, num_classes=0)
+        model = timm.create_model(name, pretrained=False, num_classes=0)
     save_timm(model, data_config(model, size), folder)
     return folder
 

@@ -65,8 +65,8 @@ class Classifier:
         from plait.preparing import Preparation
 
         start = time.perf_counter()
-        pairs = read_as(pairs, self.config.data)
-        val = read_as(val, self.config.data) if val is not None else None
+        pairs = read_as(pairs, self.config)
+        val = read_as(val, self.config) if val is not None else None
         wanted = self._models(pairs)
         strands = tuple(dict.fromkeys(strand for model in wanted for strand in strands_of(model)))
         prepared = Preparation(pairs, self.config, strands, val)
@@ -106,7 +106,7 @@ class Classifier:
         """Features of some rows, for `probabilities` and `effects`; unreadable images are named, and missing."""
         if not hasattr(self, "head_"):
             raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
-        pairs = read_as(pairs, self.config.data)
+        pairs = read_as(pairs, self.config)
         found = encode(self.encoders_, pairs, self.config.image, store)
         problems = [problem for features in found.values() for problem in features.problems]
         self.warnings_ = report_problems(problems, self.config.data.strict, len(pairs))

@@ -69,15 +69,15 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
 
 def divide(train: Any, val: Any, test: Any, config: Config) -> tuple[Pairs, Pairs | None, Pairs]:
     """Training, validation (None: to be held out) and test rows: as given, else the source's own splits, else drawn."""
-    pairs = read_as(train, config.data)
-    val_pairs = read_as(val, config.data) if val is not None else None
+    pairs = read_as(train, config)
+    val_pairs = read_as(val, config) if val is not None else None
     if val_pairs is None and "val" in pairs.splits:
         val_pairs = pairs.split("val")
     if test is not None:
         return (
             _without_splits(pairs, ("test",) if val is not None else ("test", "val")),
             val_pairs,
-            read_as(test, config.data),
+            read_as(test, config),
         )
     if "test" in pairs.splits:
         return _without_splits(pairs, ("test", "val")), val_pairs, pairs.split("test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from plait.fitting import FittedModel, Fitter
+from plait.fitting import EARLY_NOTES, FittedModel, Fitter
 from plait.preparing import Preparation
 from plait.tuning.folder import key_of
 from plait.tuning.joint import JointRows, tune_joint
@@ -36,10 +36,9 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     )
     # What calibrates must come from the encoders as they are now.
     now = replace(task, val=prepared.strands_of(val_pairs, joint.encoders))
-    tuned = [f"{strand} {layers}" for strand, layers in (("image", config.joint.image), ("text", config.joint.text))]
-    finished = Fitter(now, config, prepared.device).finish_early(
-        joint.head, joint.curve, time.perf_counter() - start, f"{config.head.early}, tuned jointly: {', '.join(tuned)}"
-    )
+    note = f"{EARLY_NOTES[config.head.early]}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
+    fitter = Fitter(now, config, prepared.device)
+    finished = fitter.finish_early(joint.head, joint.curve, time.perf_counter() - start, note)
     return replace(finished, encoders=joint.encoders)
 
 

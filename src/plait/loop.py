@@ -28,34 +28,46 @@ class KeepBest(Callback):
     """Records the learning curve, and puts the weights of the best validation loss back at the end.
 
     Curve and best weights are part of a checkpoint, so a resumed training goes on with them.
+
+    Args:
+        advance: called with the number of epochs done.
+        patience: stop after so many epochs without a better validation loss; None: never.
     """
 
-    def __init__(self, advance: Any):
+    def __init__(self, advance: Any, patience: int | None = None):
         self.curve: Curve = []
         self.best = float("inf")
         self.weights: dict[str, Tensor] | None = None
-        self._advance = advance
+        self._advance, self._patience, self._waited = advance, patience, 0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self._stop(trainer)  # a resumed training may have been about to
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        values = {
-            k: float(v) for k, v in trainer.callback_metrics.items() if k in {"train_loss", "val_loss", "val_accuracy"}
-        }
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train_", "val_"))}
         self.curve.append({"epoch": trainer.current_epoch + 1, **values})
         loss = values.get("val_loss", -trainer.current_epoch)
+        self._waited += 1
         if loss < self.best:
-            self.best = loss
+            self.best, self._waited = loss, 0
             self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
         self._advance(1)
+        self._stop(trainer)
+
+    def _stop(self, trainer: Any) -> None:
+        if self._patience is not None and self._waited >= self._patience:
+            trainer.should_stop = True
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         if self.weights is not None:
             module.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "best": self.best, "weights": self.weights}
+        return {"curve": self.curve, "best": self.best, "weights": self.weights, "waited": self._waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.best, self.weights = state_dict["curve"], state_dict["best"], state_dict["weights"]
+        self._waited = state_dict["waited"]
         self._advance(len(self.curve))
 
 
@@ -130,7 +142,10 @@ def run_trainer(
         )
         resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         # Without code: a checkpoint is tensors and plain values only.
-        trainer.fit(task, *loaders, ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(task, *loaders, ckpt_path=resume, weights_only=True)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise (KeyboardInterrupt() if isinstance(stop.__context__, KeyboardInterrupt) else stop) from None
         # With a checkpoint of the last epoch there is nothing left to run, and no end of training is announced.
         for callback in callbacks if resume else []:
             if isinstance(callback, KeepBest):
@@ -149,7 +164,7 @@ def warm_cosine(step: int, steps: int) -> float:
     warm = math.ceil(WARMUP * steps)
     if step < warm:
         return (step + 1) / (warm + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
     from plait.features import FeatureStore
 
     start = time.perf_counter()
-    pairs = read_as(data, classifier.config.data)
+    pairs = read_as(data, classifier.config)
     labels = require_labels(pairs)
     require_known_labels(pairs, classifier.classes_)
     seconds = {"read": time.perf_counter() - start}

@@ -98,7 +98,8 @@ class Preparation:
             texts = lambda: [text for text in self.train_pairs.texts if text is not None]  # noqa: E731
             section = config.text
             if section.tune:
-                section = section.model_copy(update={"model": str(self._tuned("text"))})
+                # The folder's own pooling is the one it was tuned with.
+                section = section.model_copy(update={"model": str(self._tuned("text")), "pooling": None})
             encoders.text = load_text_encoders(section, texts, self.device, config.seed)
         if "image" in self.strands:
             image = config.image

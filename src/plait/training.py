@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
@@ -131,9 +130,8 @@ def train(
         _loader(_Rows(*val, torch.ones(1, len(val[1]), dtype=torch.bool)), EVAL_BATCH, None),
     )
     with bar(label, config.epochs) as advance, seeded(seed):
-        best = KeepBest(advance)
-        stop = EarlyStopping("val_loss", patience=config.patience, mode="min")
-        run_trainer(_Task(copies, config, weights), loaders, [best, stop], Loop(config.epochs, device))
+        best = KeepBest(advance, config.patience)
+        run_trainer(_Task(copies, config, weights), loaders, [best], Loop(config.epochs, device))
     copies.cpu().eval()
     return Fitted(best.curve, time.perf_counter() - start)
 

@@ -13,11 +13,13 @@ from plait import __version__
 from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import DECODING, Pairs, content_hash
+from plait.data.text_pairs import TextPairs
+from plait.encoders.base import pick_device
 from plait.encoders.image import save_timm
 from plait.errors import and_more
 from plait.loop import Curve
 from plait.progress import say
-from plait.tuning.folder import Training, key_of, sketch
+from plait.tuning.folder import Training, facts_of, key_of, sketch
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,8 @@ class Tuner:
         self._warn_of_missing_classes()
         train = self._image if strand == "image" else self._text
         write, curve, seconds = train(training.checkpoint)
-        facts = {
-            "plait": __version__,
-            "strand": strand,
-            "seconds": round(seconds, 3),
-            "rows": {"train": len(self.train), "val": len(self.val)},
-            "labels": self.labels,
-            "curve": curve,
-            "seen": sketch(_hashes(self.train, strand)),
-        }
+        facts = _facts(strand, seconds, (len(self.train), len(self.val)), curve)
+        facts |= {"labels": self.labels, "seen": sketch(_hashes(self.train, strand))}
         training.finish(write, facts)
         return facts
 
@@ -111,6 +106,70 @@ class Tuner:
         if missing := sorted(set(self.labels) - {label for label in self.val.labels if label is not None}):
             names = and_more([f"'{name}'" for name in missing])
             say(f"warning: no validation row of {len(missing)} of {len(self.labels)} classes: {names}")
+
+
+def tune_on_text_pairs(
+    train: TextPairs, val: TextPairs, config: Config, folder: Path, overwrite: bool = False
+) -> dict[str, Any]:
+    """Train the text encoder on pairs of texts into a folder, going on with an unfinished training.
+
+    Returns:
+        What ``tuning.json`` in the folder says.
+
+    Raises:
+        RunError: the folder is not free. EncoderError, ConfigError: see `tune_text_pairs`.
+    """
+    from plait.tuning.text_pairs import tune_text_pairs
+
+    settings = ["text pairs", config.text.model_dump(exclude={"batch"}), config.seed]
+    texts = [text for pairs in (train, val) for text in (*pairs.left, *pairs.right, str(pairs.scores.tolist()))]
+    training = Training(folder, key_of(settings, _text_hashes(texts)), overwrite)
+    if training.resumes:
+        say(f"going on with the unfinished training in '{training.work}'")
+    tuned = tune_text_pairs(
+        train, val, config.text, seed=config.seed, device=pick_device(config.device), checkpoint=training.checkpoint
+    )
+    facts = _facts("text", tuned.seconds, (len(train), len(val)), tuned.curve)
+    training.finish(tuned.encoder.save, facts)
+    return facts
+
+
+def distil_text(
+    train: list[str], val: list[str], config: Config, folder: Path, overwrite: bool = False
+) -> dict[str, Any]:  # fmt: skip
+    """Distil ``config.text.model`` into static vectors of words, into a folder.
+
+    Returns:
+        What ``tuning.json`` in the folder says; of rows with labels it has seen what its teacher has seen.
+
+    Raises:
+        RunError: the folder is not free. EncoderError, ConfigError: see `distil`.
+    """
+    from plait.encoders.text import load_sentence_encoder
+    from plait.tuning.static import distil
+
+    settings = ["static", config.text.model_dump(exclude={"batch"}), config.seed]
+    training = Training(folder, key_of(settings, _text_hashes([*train, *val])), overwrite)
+    distilled = distil(load_sentence_encoder(config.text.model, config.text), train, val, config.text, config.seed)
+    facts = _facts("text", distilled.seconds, (len(train), len(val)), distilled.curve)
+    facts["seen"] = facts_of(Path(config.text.model)).get("seen", [])
+    training.finish(distilled.encoder.save, facts)
+    return facts
+
+
+def _facts(strand: str, seconds: float, rows: tuple[int, int], curve: Curve) -> dict[str, Any]:
+    """What `Training.finish` notes of every encoder."""
+    return {
+        "plait": __version__,
+        "strand": strand,
+        "seconds": round(seconds, 3),
+        "rows": {"train": rows[0], "val": rows[1]},
+        "curve": curve,
+    }
+
+
+def _text_hashes(texts: list[str]) -> list[bytes]:
+    return [content_hash(text.encode()) for text in texts]
 
 
 def _hashes(pairs: Pairs, strand: str) -> list[bytes | None]:

@@ -28,12 +28,15 @@ def ordered(pairs: int, seed: int) -> Labelled:
 TRAIN, VAL, FEW = ordered(500, 0), ordered(60, 1), ordered(40, 2)
 
 
+PLAIN = ("angle.cosine=0", "angle.in_batch=0", "angle.angle=0", "per_class=1")  # cross-entropy alone
+
+
 def settings(folder: Path | str, *train: str) -> TextConfig:
     return configure(overrides=[f"text.model={folder}", *(f"text.train.{one}" for one in train)]).text
 
 
 def tune(folder: Path | str, *train: str, rows: Labelled = FEW, seed: int = 0) -> TunedText:
-    return tune_text(rows, VAL, 2, settings(folder, *train), seed=seed)
+    return tune_text(rows, VAL, 2, settings(folder, *PLAIN, *train), seed=seed)
 
 
 def weights(encoder: SentenceEncoder) -> dict[str, Tensor]:

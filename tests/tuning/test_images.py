@@ -93,3 +93,9 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_scale() -> None:
     small = open_image(buffer.getvalue(), 64)
     assert small.size == (200, 150)  # an eighth, the least that libjpeg offers
     assert np.abs(np.asarray(small, int) - (200, 30, 90)).max() <= 3
+
+
+def test_strong_augmentation_reads_every_image() -> None:
+    """At magnitude 15 timm's posterize would ask Pillow for 0 bits, or fewer."""
+    images = Images(rows(1), SETTINGS, Stage(size=24, epochs=1, randaugment=15))
+    assert all(images[0, draw][1] is not None for draw in range(300))

@@ -22,7 +22,7 @@ def test_strength_scales_regularisation_and_not_size() -> None:
     full, half = (plan(ImageTrainConfig(epochs=4, strength=s), 64) for s in (1.0, 0.5))
     assert [stage.size for stage in half] == [stage.size for stage in full] == [32, 32, 48, 64]
     assert [stage.dropout for stage in half] == pytest.approx([stage.dropout / 2 for stage in full], abs=1e-4)
-    assert plan(ImageTrainConfig(strength=0.0), 64)[-1] == Stage(size=64, epochs=4)
+    assert plan(ImageTrainConfig(strength=0.0), 64)[-1] == Stage(size=64, epochs=4, crop=1.0)
 
 
 def test_fixed_size_is_the_last_stage_for_all_epochs() -> None:

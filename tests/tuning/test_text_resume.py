@@ -72,7 +72,7 @@ def test_a_killed_training_goes_on(text_folder: Path, tmp_path: Path) -> None:
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert len(torch.load(checkpoint, weights_only=True)["callbacks"]["KeepBest"]["curve"]) == 1
     resumed = tune_text(FEW, VAL, 2, settings(text_folder, *train), checkpoint=checkpoint)
-    whole = tune(text_folder, *train)
+    whole = tune_text(FEW, VAL, 2, settings(text_folder, *train))
     assert resumed.curve == whole.curve
     assert changed(resumed.encoder, whole.encoder) == set()
     assert resumed.encoder.fingerprint == whole.encoder.fingerprint

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ordered import FEW, TRAIN, VAL, Labelled, changed, settings, tune, weights
+from ordered import FEW, PLAIN, TRAIN, VAL, Labelled, changed, settings, tune, weights
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from sklearn.feature_extraction.text import CountVectorizer
@@ -18,9 +18,10 @@ from torch import Tensor
 from plait.config import TextConfig, configure
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import ConfigError, DataError, EncoderError, PlaitError
-from plait.loop import lightning_precision
+from plait.loop import lightning_precision, warm_cosine
 from plait.tuning import text
-from plait.tuning.text import TunedText, _tokenise, tune_text, warm_cosine
+from plait.tuning.text import TunedText, tune_text
+from plait.tuning.tokens import at_random, in_order, tokenise
 
 
 def probed(encoder: SentenceEncoder) -> float:
@@ -142,7 +143,7 @@ def test_rows_without_text_are_left_out(text_folder: Path) -> None:
     assert (whole.skipped, some.skipped) == (0, 3)
     assert changed(whole.encoder, some.encoder) == set()
     more = tune_text(
-        FEW, ([*VAL[0], None], torch.cat([VAL[1], torch.tensor([1])])), 2, settings(text_folder, "epochs=1")
+        FEW, ([*VAL[0], None], torch.cat([VAL[1], torch.tensor([1])])), 2, settings(text_folder, *PLAIN, "epochs=1")
     )
     assert more.skipped == 1
     assert more.curve == whole.curve
@@ -243,24 +244,22 @@ def test_batches_are_what_the_model_would_be_given(text_folder: Path, side: str)
     model.max_seq_length = 6
     model.tokenizer.padding_side = side
     texts = [*map(str, TRAIN[0][:70])]
-    rows = _tokenise(model, "fresh ", texts, torch.arange(70))
-    for generator in (None, torch.Generator().manual_seed(0)):
-        batches = [*rows.batches(8, generator)]
-        assert sorted(torch.cat([targets for _, targets in batches]).tolist()) == list(range(70))
-        assert [len(targets) for _, targets in batches].count(8) == 8
-        for features, targets in batches:
-            expected = model.preprocess([texts[i] for i in targets], prompt="fresh ")
+    tokens = tokenise(model, "fresh ", texts)
+    for batches in (in_order(tokens.lengths, 8), at_random(tokens.lengths, 8, torch.Generator().manual_seed(0))):
+        assert sorted(row for batch in batches for row in batch) == list(range(70))
+        assert [len(batch) for batch in batches].count(8) == 8
+        for batch in batches:
+            features, expected = tokens.rows(batch), model.preprocess([texts[i] for i in batch], prompt="fresh ")
             assert features.keys() == expected.keys()
             assert all(np.array_equal(features[name], expected[name]) for name in expected)
 
 
 def test_batches_are_drawn_anew_and_of_like_length(text_folder: Path) -> None:
     model = SentenceTransformer(str(text_folder), device="cpu")
-    rows = _tokenise(model, "", [*map(str, TRAIN[0])], TRAIN[1])
-    drawn = [rows.batches(8, torch.Generator().manual_seed(seed)).order for seed in (0, 0, 1)]
+    lengths = tokenise(model, "", [*map(str, TRAIN[0])]).lengths
+    drawn = [at_random(lengths, 8, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1]
     assert len({frozenset(batch) for batch in drawn[0]} & {frozenset(batch) for batch in drawn[2]}) < 3
-    lengths = [len(row) for row in rows.inputs["input_ids"]]
     padding = sum(max(lengths[i] for i in batch) * len(batch) for batch in drawn[0]) / sum(lengths) - 1
     assert padding < 0.1
     firsts = Counter(lengths[batch[0]] for batch in drawn[0][:30])

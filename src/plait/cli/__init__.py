@@ -166,9 +166,7 @@ def predict(
     from plait.data.read import read_as
     from plait.features import FeatureStore
 
-    pairs = (
-        Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, classifier.config.data)
-    )
+    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, classifier.config)
     strands = classifier.strands(pairs, None if one else FeatureStore(classifier.config.store))
     probabilities = classifier.probabilities(strands)
     effects = classifier.effects(strands) if explain else None

@@ -2,6 +2,8 @@
 
 from plait.config.build import configure, presets
 from plait.config.sections import (
+    AngleConfig,
+    AngleForm,
     Config,
     DataConfig,
     HeadConfig,
@@ -12,6 +14,7 @@ from plait.config.sections import (
     Layers,
     Precision,
     Stage,
+    StaticConfig,
     TextConfig,
     TextTrainConfig,
     TowersConfig,
@@ -19,6 +22,8 @@ from plait.config.sections import (
 )
 
 __all__ = [
+    "AngleConfig",
+    "AngleForm",
     "Config",
     "DataConfig",
     "HeadConfig",
@@ -29,6 +34,7 @@ __all__ = [
     "Layers",
     "Precision",
     "Stage",
+    "StaticConfig",
     "TextConfig",
     "TextTrainConfig",
     "TowersConfig",

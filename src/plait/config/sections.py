@@ -17,6 +17,7 @@ LateChoice = Literal["auto", "mean", "product", "weighted", "stacking"]
 EarlyChoice = Literal["mlp", "towers", "huse"]
 # Which layers of an encoder are trained: none, every one, or those from number N on (0 is the stem or embeddings).
 Layers = Literal["frozen", "all"] | Annotated[int, Field(ge=0)]
+AngleForm = Literal["reference", "paper"]
 Precision = Literal["auto", "32", "bf16", "16"]
 
 
@@ -48,6 +49,7 @@ class Stage(Section):
     dropout: Probability = Field(0.0, description="before the classifier")
     drop_path: Probability = Field(0.0, description="stochastic depth of the last block; earlier blocks have less")
     randaugment: int = Field(0, ge=0, le=30, description="magnitude; 0: crops, flips and a little colour only")
+    crop: float = Field(0.5, gt=0, le=1, description="least share of the picture that a random crop keeps")
     mixup: float = Field(0.0, ge=0, description="alpha of the Beta distribution; 0: none")
 
 
@@ -100,13 +102,32 @@ class ImageConfig(Section):
     train: ImageTrainConfig = ImageTrainConfig()
 
 
+class AngleConfig(Section):
+    """AnglE's three objectives on pairs of texts (Li & Li 2023): weights, and scales, which are 1 / temperature."""
+
+    cosine: float = Field(1.0, ge=0, description="weight of the cosine objective")
+    in_batch: float = Field(1.0, ge=0, description="weight of the in-batch negatives")
+    angle: float = Field(1.0, ge=0, description="weight of the angle objective")
+    cosine_scale: PositiveFloat = 20.0
+    in_batch_scale: PositiveFloat = 20.0
+    angle_scale: PositiveFloat = 20.0
+    form: AngleForm = Field("paper", description="of the angle: the paper's phase difference, or the authors' code")
+    same_class: Literal["mask", "negative"] = Field("mask", description="texts of one class as in-batch negatives")
+
+
 class TextTrainConfig(Section):
-    """How a text encoder is trained on the rows, with a linear classifier on top."""
+    """How a text encoder is trained on the rows: AnglE's objectives, and a linear classifier on top."""
 
     tower: Literal["pooled", "lstm"] = Field("pooled", description="lstm: a bidirectional LSTM over the token vectors")
     lstm_hidden: PositiveInt = Field(128, description="units of each direction")
     layers: Layers = Field("all", description="of the transformer: frozen, all, or from number N on")
+    lora: int = Field(0, ge=0, description="rank of low-rank adapters (PEFT) trained in place of layers; 0: none")
+    classify: float = Field(1.0, ge=0, description="weight of the classifier's cross-entropy")
+    angle: AngleConfig = AngleConfig()
+    per_class: PositiveInt = Field(4, description="rows of a class that a batch has together; 1: any rows")
+    hard: float = Field(0.5, ge=0, le=1, description="share of a batch from classes confused with one another so far")
     epochs: PositiveInt = 4
+    patience: PositiveInt = Field(2, description="epochs without a better validation loss before stopping")
     batch: PositiveInt = 32
     lr: PositiveFloat = Field(5e-5, description="of the transformer")
     head_lr: PositiveFloat = Field(1e-3, description="of the LSTM and the classifier")
@@ -116,6 +137,16 @@ class TextTrainConfig(Section):
     precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
 
 
+class StaticConfig(Section):
+    """How a text encoder is distilled into static vectors of words: a thousand times faster, a little less exact."""
+
+    dim: PositiveInt = Field(256, description="of the vectors")
+    min_count: PositiveInt = Field(3, description="texts that have a word, for it to get a vector of its own")
+    epochs: PositiveInt = 10
+    batch: PositiveInt = 256
+    lr: PositiveFloat = 1e-2
+
+
 class TextConfig(Section):
     """The text encoder: ``minilm``, ``tfidf``, any sentence-transformers or transformers name or folder.
 
@@ -123,7 +154,17 @@ class TextConfig(Section):
     """
 
     model: str = "minilm"
-    prompt: str = Field("", description="put before every text; some encoders ask for one")
+    clean: bool = Field(
+        False, description="tags, entity and UTF-8 debris, site names after | are removed before encoding"
+    )
+    prompt: str = Field(
+        "",
+        description="put before every text, or around it where it holds {text}; some encoders ask for one, "
+        'AnglE for decoders: Summarize sentence "{text}" in one word:"',
+    )
+    pooling: Literal["mean", "cls", "last"] | None = Field(
+        None, description="tokens that a vector is made of; null: the model's own, else mean, last for a decoder"
+    )
     max_length: PositiveInt | None = Field(None, description="tokens; null: the encoder's own limit")
     batch: PositiveInt = 128
     tune: bool = Field(False, description="train it on the rows, as text.train says, before features are taken")
@@ -131,6 +172,7 @@ class TextConfig(Section):
         768, description="dimensions kept of the TF-IDF matrix, at most a quarter of the rows"
     )
     train: TextTrainConfig = TextTrainConfig()
+    static: StaticConfig = StaticConfig()
 
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

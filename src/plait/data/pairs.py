@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plait.data.clean import clean
 from plait.errors import DataError
 from plait.progress import bar
 
@@ -128,12 +129,14 @@ class Pairs:
         source: what it was read from, for messages.
         splits: names of the splits and the rows of each, where the source gave them.
         columns: names of the columns that the source had, for messages.
+        cleaned: `texts`, and so their hashes, are without what `plait.data.clean.clean` takes out; the table keeps it.
     """
 
     table: Dataset
     source: str = "pairs"
     splits: dict[str, np.ndarray] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    cleaned: bool = False
 
     @classmethod
     def from_columns(
@@ -186,7 +189,8 @@ class Pairs:
     @cached_property
     def texts(self) -> list[str | None]:
         """One text a row; None where it is missing or blank."""
-        return [text if text and text.strip() else None for text in self.table["text"]]
+        texts = (text if text and text.strip() else None for text in self.table["text"])
+        return [clean(text) if self.cleaned and text is not None else text for text in texts]
 
     def images(self, rows: Sequence[int] | None = None) -> Iterator[ImageRef | None]:
         """One image reference a row, in order, read from Arrow in small batches; None where it is missing."""

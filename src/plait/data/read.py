@@ -8,10 +8,11 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.config import DataConfig
+from plait.config import Config
 from plait.data.build import BATCH, Part, build, cache_folder
 from plait.data.columns import Columns, is_split_name, split_name, split_order
 from plait.data.files import open_file, table_suffix
@@ -62,9 +63,11 @@ def read(
     return pairs if split is None else pairs.split(split_name(split))
 
 
-def read_as(source: Any, data: DataConfig) -> Pairs:
-    """Read a source with the columns and the root that the configuration names."""
-    return read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
+def read_as(source: Any, config: Config) -> Pairs:
+    """Read a source as the configuration says: its columns, its root, and texts cleaned or not."""
+    data = config.data
+    pairs = read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
+    return replace(pairs, cleaned=True) if config.text.clean else pairs
 
 
 def _read_name(name: str, columns: Columns, root: str | None) -> Pairs:

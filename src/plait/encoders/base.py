@@ -67,7 +67,8 @@ def pick_device(device: str) -> torch.device:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep loading bars, warnings and retries of the libraries underneath off the user's terminal."""
-    names = ("timm", "sentence_transformers", "transformers", "huggingface_hub", "huggingface_hub.utils._http")
+    names = ("timm", "sentence_transformers", "transformers", "huggingface_hub", "huggingface_hub.utils._http",
+             "model2vec", "skeletoken")  # fmt: skip
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     bars: Any = sys.modules.get("transformers.utils.logging")

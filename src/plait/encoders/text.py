@@ -13,6 +13,8 @@ import torch
 
 from plait.config import TextConfig
 from plait.encoders.base import Encoder, Strand, fingerprint, quiet
+from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
+from plait.encoders.prompts import prompted
 from plait.encoders.tfidf import fit_tfidf
 from plait.errors import ConfigError, EncoderError
 from plait.hub import reached
@@ -38,7 +40,7 @@ class SentenceEncoder:
 
     Args:
         model: the model, in evaluation mode.
-        prompt: put before every text.
+        prompt: put before every text, or around it where it holds ``{text}``; see `prompted`.
         batch: texts a forward pass.
     """
 
@@ -60,8 +62,9 @@ class SentenceEncoder:
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dim) float32."""
+        texts, prefix = prompted(self.model, texts, self.prompt)
         vectors = self.model.encode(
-            texts, batch_size=self.batch, prompt=self.prompt or None, convert_to_numpy=True, show_progress_bar=False
+            texts, batch_size=self.batch, prompt=prefix, convert_to_numpy=True, show_progress_bar=False
         )
         return np.asarray(vectors, np.float32)
 
@@ -109,7 +112,11 @@ def _dimension(model: SentenceTransformer) -> int:
 
 def _tokenizer_text(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    return str(backend.to_str()) if backend is not None else str(sorted(tokenizer.get_vocab().items()))
+    if backend is None:
+        return str(sorted(tokenizer.get_vocab().items()))
+    # How it cut and padded the last batch is kept with it, and saved, but does not bind the next.
+    parts = json.loads(backend.to_str()) | {"truncation": None, "padding": tokenizer.padding_side}
+    return json.dumps(parts)
 
 
 def load_text_encoders(
@@ -138,16 +145,18 @@ def load_sentence_encoder(name: str, config: TextConfig, device: torch.device | 
 
 
 def open_sentence_model(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceTransformer:
-    """The model that `load_sentence_encoder` wraps, with ``config.max_length``, its weights free to be trained.
+    """The model that `load_sentence_encoder` wraps, pooled and cut as configured, its weights free to be trained.
 
     Raises:
         EncoderError: the name cannot be loaded.
-        ConfigError: the model has not so many positions.
+        ConfigError: the model has not so many positions, or pools no token vectors.
     """
     model = _open_sentence_transformer(_minilm() if name == "minilm" else name, device)
     if config.max_length:
         _require_positions(model, name, config.max_length)
         model.max_seq_length = config.max_length
+    if config.pooling:
+        set_pooling(model, config.pooling, name)
     return model
 
 
@@ -174,11 +183,16 @@ def _open_sentence_transformer(path: str, device: torch.device | str) -> Sentenc
         raise EncoderError(f"text.model '{path}': no such folder")
     from sentence_transformers import SentenceTransformer
 
-    with reached(needed=not Path(path).is_dir()), quiet():
+    with reached(needed=not Path(path).is_dir()), quiet(), torch.random.fork_rng():
+        # Weights that a checkpoint lacks, e.g. RoBERTa's pooler, which nothing reads, must not change the fingerprint.
+        torch.manual_seed(0)
         try:
             if _has_lstm(Path(path)):
                 return _open_parts(Path(path), device)
-            return SentenceTransformer(path, device=str(device), trust_remote_code=False)
+            model = SentenceTransformer(path, device=str(device), trust_remote_code=False)
+            set_padding(model, path)
+            set_up_decoder(model, path)
+            return model
         except EncoderError:
             raise
         except Exception as error:  # hub, file and shape errors of three libraries

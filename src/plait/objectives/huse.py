@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plait.objectives.vectors import unit
+
 PerStrand = Mapping[str, Tensor]
-TINY = 1e-8  # a vector shorter than this counts as zero
 
 
 def class_level(logits: PerStrand, present: PerStrand, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -48,7 +49,7 @@ def semantic_graph(
         margin: above 0.
     """
     strands = sorted(embeddings)
-    pooled = _unit(torch.cat([embeddings[s] for s in strands]))
+    pooled = unit(torch.cat([embeddings[s] for s in strands]))
     here = torch.cat([present[s] for s in strands])
     classes = targets.repeat(len(strands))
     wanted = class_distance[classes][:, classes]
@@ -66,21 +67,14 @@ def semantic_graph(
 
 def modal_gap(embeddings: PerStrand, present: PerStrand) -> Tensor:
     """Cosine distance between the image and the text embedding of a row, (B,); 0 for a row that lacks either."""
-    gap = 1 - (_unit(embeddings["image"]) * _unit(embeddings["text"])).sum(1)
+    gap = 1 - (unit(embeddings["image"]) * unit(embeddings["text"])).sum(1)
     return torch.where(present["image"] & present["text"], gap, 0.0)
 
 
 def class_distances(vectors: Tensor) -> Tensor:
     """(K, D) embeddings of class names -> (K, K) cosine distances, symmetric, in [0, 2], zero on the diagonal."""
-    units = _unit(vectors)
+    units = unit(vectors)
     return (1 - units @ units.T).clamp(0, 2).fill_diagonal_(0)
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1; a zero vector stays zero, and sends no gradient."""
-    vectors = vectors.float()
-    length = vectors.norm(dim=-1, keepdim=True)
-    return torch.where(length > TINY, vectors / length.clamp_min(TINY), 0.0)
 
 
 def _mean_over_strands(losses: PerStrand, present: PerStrand) -> Tensor:

@@ -22,6 +22,7 @@ from plait.progress import bar
 from plait.tuning.images import Draws, Images, Rows, batches, stack
 from plait.tuning.layers import freeze, train_mode
 from plait.tuning.memory import needs_memory
+from plait.tuning.probe import fit_probe
 from plait.tuning.stages import plan, stage_at
 
 LR = {True: 5e-4, False: 2e-3}  # from pretrained weights, from random ones
@@ -67,6 +68,8 @@ def tune_image(
         epochs = sum(stage.epochs for stage in stages)
         loop = Loop(epochs, device, config.train.precision, config.train.accumulate, checkpoint, reload=True)
         with bar("tune image encoder", epochs) as advance, needs_memory(task.rehearse, "image.train"):
+            if config.pretrained and not (checkpoint and checkpoint.is_file()):
+                _start_classifier(task, device)
             best = KeepBest(advance)
             run_trainer(task, (None, None), [SeedEpochs(seed), best], loop)
     kept = task.ema.module if task.ema is not None else model
@@ -90,6 +93,30 @@ def _model(config: ImageConfig, classes: int) -> Any:
     freeze(model, config.train.layers, config.model)
     model.get_classifier().requires_grad_(True)
     return model
+
+
+def _start_classifier(task: _Task, device: torch.device | str) -> None:
+    """Fit a linear classifier to what the network makes of images of the first stage's size, and start from it."""
+    model, data, size = task.model, task.data, task.stages[0].size
+    layer = model.get_classifier()
+    if not isinstance(layer, nn.Linear):
+        return  # several classifiers, or a convolution: these start at random
+    settings = {**data.settings, "input_size": (3, size, size)}
+    found: list[Tensor] = []
+    numbers: list[Tensor] = []
+    loader = batches(
+        Images(data.train, settings), task.rows.tolist(), task.batch(task.stages[0]), data.config.workers, stack, False
+    )
+    model.to(device).eval()
+    with torch.inference_mode():
+        for pixels, rows in loader:
+            if len(rows):
+                maps = model.forward_features(normalise(pixels.to(device), settings))
+                found.append(model.forward_head(maps, pre_logits=True).float().cpu())
+                numbers.append(rows)
+    features = torch.cat(found).clone()
+    model.cpu()
+    fit_probe(layer, features, data.train.targets[torch.cat(numbers)], task.options.label_smoothing)
 
 
 def _require_size(model: nn.Module, size: int, name: str) -> None:

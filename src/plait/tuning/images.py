@@ -16,7 +16,6 @@ from plait.config import Stage
 from plait.data.pairs import Pairs, image_ref, open_image
 from plait.loop import seeded
 
-CROP = (0.5, 1.0)  # share of the picture that a random crop keeps, at least and at most
 JITTER = 0.1
 SMALLEST_BATCH = 8  # a last batch of fewer rows would upset batch normalisation
 
@@ -70,11 +69,25 @@ def transform(settings: dict[str, Any], stage: Stage | None) -> Any:
 
     if stage is None:
         return create_transform(**settings, is_training=False, use_prefetcher=True)
-    augment = f"rand-m{stage.randaugment}-mstd0.5-inc1" if stage.randaugment else None
+    # Without mmax timm stops at 10, where the paper goes on to 15.
+    augment = f"rand-m{stage.randaugment}-mmax30-mstd0.5-inc1" if stage.randaugment else None
     # RandAugment has colour operations of its own.
-    options: dict[str, Any] = {"scale": CROP, "auto_augment": augment, "color_jitter": None if augment else JITTER}
+    options: dict[str, Any] = {
+        "scale": (stage.crop, 1.0),
+        "auto_augment": augment,
+        "color_jitter": None if augment else JITTER,
+    }
     settings = {**settings, "input_size": (3, stage.size, stage.size)}
-    return create_transform(**settings, is_training=True, use_prefetcher=True, **options)
+    made = create_transform(**settings, is_training=True, use_prefetcher=True, **options)
+    for operation in (one for step in made.transforms for one in getattr(step, "ops", ())):
+        if operation.name.startswith("Posterize"):
+            operation.level_fn = _bits_kept
+    return made
+
+
+def _bits_kept(level: float, _: Any) -> tuple[int]:
+    """Bits a channel after RandAugment's Posterize: timm's 4 to 0, but at least the one that Pillow asks for."""
+    return (max(1, 4 - int(level / 10 * 4)),)
 
 
 class Draws(Sampler[tuple[int, int]]):

@@ -19,6 +19,7 @@ from plait.config import Config, JointConfig, Layers, Stage
 from plait.data.pairs import Pairs
 from plait.encoders.image import ImageEncoder, normalise
 from plait.encoders.pair import EncoderPair
+from plait.encoders.prompts import prompted
 from plait.encoders.text import SentenceEncoder
 from plait.errors import ConfigError
 from plait.fusion.batch import Strands
@@ -189,7 +190,8 @@ class _Task(lightning.LightningModule):
         text = self.network.encoders["text"]
         if text is not None:
             texts = [data.pairs.texts[row] or "" for row in rows.tolist()]
-            features = text.model.preprocess(texts, prompt=text.prompt or None)
+            texts, prefix = prompted(text.model, texts, text.prompt)
+            features = text.model.preprocess(texts, prompt=prefix or None)
             inputs["text"] = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in features.items()}
         return self.network.features(inputs, known), present, data.targets[rows.cpu()].to(self.device)
 

@@ -13,6 +13,7 @@ RANDAUGMENT = (5.0, 15.0)
 DROPOUT = (0.1, 0.3)
 DROP_PATH = (0.0, 0.2)  # the paper holds 0.2 throughout; it grows here with the rest
 MIXUP = (0.0, 0.0)
+CROPPED = (0.3, 0.9)  # most that a random crop takes away; the paper crops alike in every stage
 
 GRID, SMALLEST = 16, 32  # sizes are multiples of GRID: odd feature maps are slow
 
@@ -44,6 +45,7 @@ def plan(config: ImageTrainConfig, size: int) -> tuple[Stage, ...]:
                 drop_path=at(DROP_PATH),
                 randaugment=round(at(RANDAUGMENT)),
                 mixup=at(MIXUP),
+                crop=1 - at(CROPPED),
             )
         )
     return tuple(stages)

@@ -1,0 +1,123 @@
+"""AnglE's objectives alone and together: the tables of docs/angle.md.
+
+    python -m benchmarks.angle classes TRAIN TEST --seeds 3 --rows 6000 text.train.epochs=2
+    python -m benchmarks.angle pairs stsb_train.tsv stsb_dev.tsv --seeds 5
+
+`classes` tunes on labelled rows and prints the test accuracy of a linear head on the tuned features; `pairs` tunes on
+scored pairs of texts and prints the Spearman correlation on others. A row is printed as soon as it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import nn
+
+from plait.config import Config, configure
+from plait.data.read import read_as
+from plait.data.text_pairs import hold_out, read_text_pairs
+from plait.encoders.text import SentenceEncoder, load_sentence_encoder
+from plait.loop import seeded
+from plait.preparing import Preparation
+from plait.tuning.probe import fit_probe
+from plait.tuning.text import tune_text
+from plait.tuning.text_pairs import spearman, tune_text_pairs
+
+TERMS = ("cosine", "in_batch", "angle")
+Measure = Callable[[Config, bool], float]
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("classes", "pairs"))
+    parser.add_argument("train")
+    parser.add_argument("test")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rows", type=int, help="of TRAIN, drawn at random; default: all")
+    parser.add_argument("--only", nargs="*", help="names of the rows wanted")
+    arguments, overrides = parser.parse_known_args()
+    measure = (on_classes if arguments.kind == "classes" else on_pairs)(arguments, overrides)
+    for name, extra in variants(arguments.kind == "classes"):
+        if arguments.only and name not in arguments.only:
+            continue
+        start, found = time.perf_counter(), []
+        for seed in range(arguments.seeds if name != "frozen" else 1):
+            config = configure(overrides=[*overrides, *extra, f"seed={seed}"])
+            found.append(100 * measure(config, name == "frozen"))
+        spread = f"± {statistics.stdev(found):.2f}" if len(found) > 1 else ""
+        seconds = (time.perf_counter() - start) / len(found)
+        print(
+            f"{name:<36} {statistics.mean(found):6.2f} {spread:<7} {len(found)} seeds, {seconds:.0f} s each", flush=True
+        )
+
+
+def variants(classes: bool) -> Iterator[tuple[str, list[str]]]:
+    """Name and configuration of each row."""
+
+    def only(*terms: str) -> list[str]:
+        return [f"text.train.angle.{name}=0" for name in TERMS if name not in terms]
+
+    yield "frozen", []
+    if classes:
+        yield "cross-entropy", only()
+    alone = ["text.train.classify=0"]
+    for count in (1, 2, 3):
+        for terms in combinations(TERMS, count):
+            yield " + ".join(terms), [*only(*terms), *alone]
+    for form in ("reference", "paper"):
+        yield f"all, angle by {form}", [*alone, f"text.train.angle.form={form}"]
+    if classes:
+        yield "cross-entropy + all", []
+
+
+def on_classes(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
+    """Test accuracy of a linear head, 0 to 1."""
+    config = configure(overrides=overrides)
+    pairs, test = read_as(arguments.train, config), read_as(arguments.test, config)
+    if arguments.rows:
+        pairs = pairs.select(np.sort(np.random.default_rng(0).permutation(len(pairs))[: arguments.rows]))
+    tuner = Preparation(pairs, config, ("text",)).tuner
+    rows = [(one.texts, tuner.targets(one)) for one in (tuner.train, tuner.val, test)]
+
+    def measure(config: Config, frozen: bool) -> float:
+        if frozen:
+            encoder = load_sentence_encoder(config.text.model, config.text)
+        else:
+            encoder = tune_text(rows[0], rows[1], len(tuner.labels), config.text, seed=config.seed).encoder
+        return _accuracy(encoder, rows[0], rows[2], len(tuner.labels), config.seed)
+
+    return measure
+
+
+def _accuracy(encoder: SentenceEncoder, train: tuple, test: tuple, classes: int, seed: int) -> float:  # type: ignore[type-arg]
+    features, unseen = (torch.from_numpy(encoder.encode([text or "" for text in rows[0]])) for rows in (train, test))
+    head = nn.Linear(features.shape[1], classes)
+    with seeded(seed):
+        fit_probe(head, features, train[1], label_smoothing=0.1)
+    return float((head(unseen).argmax(1) == test[1]).float().mean())
+
+
+def on_pairs(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
+    """Spearman correlation on the pairs of TEST; epochs are chosen on pairs held out from TRAIN."""
+    pairs, test = read_text_pairs(arguments.train), read_text_pairs(arguments.test)
+    assert pairs is not None
+    assert test is not None
+
+    def measure(config: Config, frozen: bool) -> float:
+        if frozen:
+            return spearman(load_sentence_encoder(config.text.model, config.text), test)
+        train, val = hold_out(pairs, config.data.val_fraction, config.seed)
+        return spearman(tune_text_pairs(train, val, config.text, seed=config.seed).encoder, test)
+
+    return measure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+"""Joint training of encoders and early fusion: learns, is cached, resumed, saved and loaded."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+import plait
+from plait.config import Config
+from plait.data.pairs import Pairs
+from plait.encoders.image import ImageEncoder
+from plait.encoders.pair import EncoderPair
+from plait.encoders.text import SentenceEncoder
+from plait.errors import ConfigError, EncoderError
+from plait.fitting import Fitter
+from plait.fusion.batch import logits
+from plait.fusion.towers import TowersHead
+from plait.joining import fit_model
+from plait.loop import KeepBest
+from plait.preparing import Preparation
+from toys import WORDS
+
+JOINT = (
+    "model=early",
+    "joint.epochs=2",
+    "joint.lr=1e-2",
+    "image.size=32",
+    "head.towers.image=[16]",
+    "head.towers.text=[32,16]",
+)
+
+
+NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
+
+
+def moved(untuned: EncoderPair, tuned: EncoderPair, strand: str) -> bool:
+    """Whether any weight of a strand's encoder is not what it was."""
+    was, now = (pair.image if strand == "image" else pair.text[0] for pair in (untuned, tuned))
+    assert isinstance(was, ImageEncoder | SentenceEncoder)
+    assert isinstance(now, ImageEncoder | SentenceEncoder)
+    before, after = was.model.state_dict(), now.model.state_dict()
+    assert set(before) == set(after)
+    return not all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def curve_and_logits(pairs: Pairs, config: Config) -> tuple[list[dict[str, float]], torch.Tensor]:
+    prepared = Preparation(pairs, config)
+    fitted = fit_model(prepared, Fitter(prepared.task(), config, prepared.device), "early")
+    assert fitted.encoders is not None
+    strands = prepared.strands_of(pairs, fitted.encoders)
+    return fitted.curve, logits(fitted.head, strands)
+
+
+@pytest.mark.parametrize(
+    ("early", "layers"),
+    [
+        ("towers", ("joint.image=all", "joint.text=frozen")),
+        ("mlp", ("joint.image=frozen", "joint.text=all")),
+        ("huse", ("joint.image=3", "joint.text=1")),
+    ],
+)
+def test_a_run_with_its_own_encoders_predicts_the_same_when_loaded(
+    early: str, layers: tuple[str, str], drawn: Pairs, toy_config: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = toy_config(*JOINT, *layers, f"head.early={early}", "head.huse.image=[16]", "head.huse.text=[32,16]")
+    classifier = plait.Classifier(config).fit(drawn)
+    assert classifier.metrics_["note"] == f"{NOTES[early]}, tuned jointly: " + ", ".join(
+        layer.removeprefix("joint.").replace("=", " ") for layer in layers
+    )
+    before = classifier.predict_proba(drawn)
+    classifier.save(tmp_path / "run")
+    loaded = plait.load(tmp_path / "run")
+    np.testing.assert_allclose(loaded.predict_proba(drawn), before, atol=1e-6)
+    fitted, read = (pair.encoders_ for pair in (classifier, loaded))
+    assert [e.fingerprint for e in (read.image, *read.text)] == [e.fingerprint for e in (fitted.image, *fitted.text)]
+    untuned = Preparation(drawn, config).encoders
+    for strand, choice in zip(("image", "text"), layers, strict=True):
+        assert moved(untuned, loaded.encoders_, strand) != choice.endswith("frozen")
+    # The head was trained for these encoders: with those it started from, it answers otherwise.
+    loaded.encoders_ = untuned
+    assert abs(loaded.predict_proba(drawn) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("layers", ["all", "3"])
+def test_batch_norms_learn_their_statistics_only_where_layers_are_tuned(
+    layers: str, drawn: Pairs, toy_config: Callable[..., Config]
+) -> None:
+    config = toy_config(*JOINT, f"joint.image={layers}", "joint.epochs=1")
+    encoders = (Preparation(drawn, config).encoders, plait.Classifier(config).fit(drawn).encoders_)
+    before, after = ({k: v for k, v in e.image.model.state_dict().items() if "running" in k} for e in encoders)  # type: ignore[union-attr]
+    learnt = [not torch.equal(before[name], after[name]) for name in before]
+    assert learnt[-1]
+    assert learnt[0] == (layers == "all")
+
+
+def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows(
+    drawn: Pairs, toy_config: Callable[..., Config]
+) -> None:
+    """Some of these rows have no image or no text, which training and encoding must hold for the same."""
+    rows = [list(column) for column in (drawn.images(), drawn.texts)]
+    rows[0][::5], rows[1][1::5] = [None] * len(rows[0][::5]), [None] * len(rows[1][1::5])
+    images = [None if image is None else image.load() for image in rows[0]]
+    pairs = Pairs.from_columns(images, rows[1], labels=drawn.labels)
+    config = toy_config(*JOINT, "joint.image=all", "joint.text=all", "joint.epochs=3", "head.early=towers")
+    prepared = Preparation(pairs, config, val=pairs)
+    fitted = fit_model(prepared, Fitter(prepared.task(), config, prepared.device), "early")
+    strands, targets = prepared.strands_of(pairs, fitted.encoders), prepared.numbers(pairs)
+    assert [int(present.sum()) for present in strands.present.values()] == [51, 51]
+    assert isinstance(fitted.head.head, TowersHead)
+    best = min(epoch["val_loss"] for epoch in fitted.curve)
+    assert F.cross_entropy(logits(fitted.head.head, strands), targets).item() == pytest.approx(best, rel=1e-4)
+    assert F.cross_entropy(logits(fitted.head, strands), targets).item() == pytest.approx(fitted.val_loss, rel=1e-5)
+    assert fitted.val_loss <= best + 1e-6
+
+
+def test_a_stopped_joint_training_gives_what_a_whole_one_gives(
+    drawn: Pairs, toy_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config(store: str) -> Config:
+        layers = ("joint.image=all", "joint.text=all", "joint.epochs=3", f"store={tmp_path / store}")
+        return toy_config(*JOINT, *layers, "head.early=towers")
+
+    curve, whole = curve_and_logits(drawn, config("whole"))
+    assert len(curve) == 3
+    real, ends = KeepBest.on_train_epoch_end, []
+
+    def stop(self: KeepBest, *args: Any) -> None:
+        ends.append(0)
+        if len(ends) == 3:
+            raise RuntimeError("cut short")
+        real(self, *args)
+
+    monkeypatch.setattr(KeepBest, "on_train_epoch_end", stop)
+    with pytest.raises(RuntimeError, match="cut short"):
+        curve_and_logits(drawn, config("cut"))
+    assert len(ends) == 3
+    again, resumed = curve_and_logits(drawn, config("cut"))
+    assert len(ends) == 4  # the third epoch alone was run once more
+    assert again == curve
+    assert torch.equal(resumed, whole)
+    # A third call finds the training finished, one with another seed does not.
+    assert torch.equal(curve_and_logits(drawn, config("cut"))[1], whole)
+    assert len(ends) == 4
+    other, _ = curve_and_logits(drawn, config("cut").model_copy(update={"seed": 1}))
+    assert len(ends) == 7
+    assert other != curve
+
+
+def striped(upright: bool, rng: np.random.Generator) -> bytes:
+    """Stripes of random width, place and colours."""
+    bright = (np.arange(32) + rng.integers(12)) // rng.integers(3, 6) % 2 == 0
+    one, other = rng.integers(0, 256, (2, 3), np.uint8)
+    pixels = np.where(np.broadcast_to(bright[:, None, None], (32, 32, 3)), one, other)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels.swapaxes(0, 1) if upright else pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def crossed(rows: int, seed: int) -> Pairs:
+    """Four classes, ``upright first`` to ``lying last``: how the stripes run, and whether red comes before green.
+
+    Colours tell nothing, and the words alone tell nothing: a head on random encoders sees little of either.
+    """
+    rng = np.random.default_rng(seed)
+    images, texts, labels = [], [], []
+    for upright, first in rng.integers(0, 2, (rows, 2)).astype(bool):
+        a, b, c = (" ".join(rng.choice(WORDS[:9], rng.integers(3))) for _ in range(3))
+        one, other = ("red", "green") if first else ("green", "red")
+        images.append(striped(upright, rng))
+        texts.append(f"{a} {one} {b} {other} {c}")
+        labels.append(f"{'upright' if upright else 'lying'} {'first' if first else 'last'}")
+    return Pairs.from_columns(images, texts, labels=labels)
+
+
+@pytest.mark.parametrize(("tuned", "epochs"), [("image", 2), ("text", 6)])
+def test_a_tuned_strand_learns_what_a_frozen_one_cannot_tell(
+    tuned: str, epochs: int, toy_config: Callable[..., Config]
+) -> None:
+    frozen = "text" if tuned == "image" else "image"
+    towers = ("head.early=towers", "head.towers.image=[32]", "head.towers.text=[32]", "head.strand_dropout=0")
+    rates = ("joint.lr=3e-3", "joint.head_lr=3e-3", "joint.batch=16", f"joint.epochs={epochs}")
+    layers = (f"joint.{tuned}=all", f"joint.{frozen}=frozen")
+    config = toy_config("model=early", "image.size=32", *towers, *rates, *layers)
+    test = crossed(200, 2)
+    found = plait.Classifier(config).fit(crossed(500, 0), crossed(80, 1)).predict(test)
+    words = [np.array([[*map(str, label.split())] for label in labels]) for labels in (found, map(str, test.labels))]
+    image, text = (words[0] == words[1]).mean(0)
+    right = {"image": image, "text": text}
+    assert right[tuned] > 0.9
+    assert right[frozen] < 0.8
+
+
+@pytest.mark.parametrize("model", ["tfidf", "{folder}+tfidf"])
+def test_only_one_text_encoder_with_weights_can_be_tuned(
+    model: str, drawn: Pairs, toy_config: Callable[..., Config], text_folder: Path
+) -> None:
+    name = model.format(folder=text_folder)
+    with pytest.raises(ConfigError) as caught:
+        plait.Classifier(toy_config(*JOINT, "joint.text=all", f"text.model={name}")).fit(drawn)
+    assert str(caught.value) == (
+        f"joint.text=all needs one text encoder with weights to tune, not '{name}'; "
+        "set joint.text=frozen or another text.model"
+    )
+
+
+def test_a_layer_the_encoder_has_not(drawn: Pairs, toy_config: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"layers 9: '.*' has layers 0 to \d; give one of those, 'all' or 'frozen'"):
+        plait.Classifier(toy_config(*JOINT, "joint.image=9")).fit(drawn)
+
+
+def test_no_memory_names_a_batch_that_fits(
+    drawn: Pairs, toy_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plait.tuning import joint as module
+
+    real = module.normalise
+
+    def limited(pixels: torch.Tensor, settings: dict[str, object]) -> torch.Tensor:
+        if len(pixels) > 8:
+            raise torch.OutOfMemoryError("no room")
+        return real(pixels, settings)
+
+    monkeypatch.setattr(module, "normalise", limited)
+    with pytest.raises(EncoderError, match=r"joint\.batch=8"):
+        plait.Classifier(toy_config(*JOINT, "joint.image=all")).fit(drawn)
