@@ -25,6 +25,13 @@ def test_strength_scales_regularisation_and_not_size() -> None:
     assert plan(ImageTrainConfig(strength=0.0), 64)[-1] == Stage(size=64, epochs=4, crop=1.0)
 
 
+def test_a_pretrained_network_starts_nearer_to_its_size() -> None:
+    new, tuned = (plan(ImageTrainConfig(epochs=4), 224, pretrained) for pretrained in (False, True))
+    assert [stage.size for stage in new] == [96, 144, 176, 224]
+    assert [stage.size for stage in tuned] == [144, 176, 192, 224]
+    assert (new[-1].dropout, tuned[-1].dropout) == pytest.approx((0.15, 0.06))  # strength 0.5 and 0.2
+
+
 def test_fixed_size_is_the_last_stage_for_all_epochs() -> None:
     (only,) = plan(ImageTrainConfig(epochs=10, progressive=False), 96)
     last = plan(ImageTrainConfig(epochs=10), 96)[-1]

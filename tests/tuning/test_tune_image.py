@@ -54,7 +54,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_learns_by_stages_and_leaves_a_timm_folder(image_folder: Path, tmp_path: Path) -> None:
-    tuned = tune(image_folder)
+    tuned = tune(image_folder, "image.train.lr=0.008")
     assert [epoch["epoch"] for epoch in tuned.curve] == [1, 2, 3, 4]
     assert max(epoch["val_accuracy"] for epoch in tuned.curve) > 0.9
     save_timm(tuned.model, tuned.settings, tmp_path / "out", ["a", "b", "c", "d"])
@@ -90,7 +90,7 @@ def test_frozen_layers_stay_bit_for_bit(image_folder: Path) -> None:
         ("image.train.ema=0.9",),
         ("image.train.layer_decay=0.7", "image.train.accumulate=2"),
         ("image.train.balanced=true", "image.train.precision=bf16"),
-        ("image.train.stages=[{size: 32, epochs: 1, mixup: 0.4}, {size: 48, epochs: 2, mixup: 0.2, drop_path: 0.1}]",),
+        ("image.train.stages=[{size: 32, epochs: 2, mixup: 0.4}, {size: 48, epochs: 4, mixup: 0.2, drop_path: 0.1}]",),
         ("image.pretrained=false", "image.model=test_resnet", "image.train.epochs=12"),
     ],
 )

@@ -247,6 +247,9 @@ def _options(
     """Options of every command."""
 
 
+STOPPED = 130
+
+
 def main() -> None:
     """Run the command line: exit code 2 and one line on standard error for anything the user can mend."""
     try:
@@ -260,9 +263,10 @@ def main() -> None:
         where = f" of '{error.filename}'" if error.filename else ""
         sys.stderr.write(f"error: no space left on the device{where}; free some (what was encoded so far is kept)\n")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; what was encoded so far is kept\n")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == STOPPED:  # what Typer makes of Ctrl-C
+            sys.stderr.write("stopped; what was encoded and trained so far is kept\n")
+        raise
 
 
 if __name__ == "__main__":

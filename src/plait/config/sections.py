@@ -58,12 +58,16 @@ class ImageTrainConfig(Section):
 
     epochs: PositiveInt = 16
     batch: PositiveInt = 32
-    lr: PositiveFloat | None = Field(None, description="null: 2e-3 from random weights, 5e-4 from pretrained ones")
+    lr: PositiveFloat | None = Field(None, description="null: 2e-3 from random weights, 2e-4 from pretrained ones")
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: Probability = 0.1
     progressive: bool = Field(True, description="small images and weak regularisation first (Tan & Le 2021)")
-    strength: float = Field(
-        0.5, ge=0, le=1, description="regularisation of the last stage; 1: what the paper gives EfficientNetV2-S"
+    strength: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="regularisation of the last stage, 1: what the paper gives EfficientNetV2-S; null: 0.5 from random "
+        "weights, 0.2 from pretrained ones",
     )
     stages: tuple[Stage, ...] | None = Field(
         None, description="null: made from size, epochs and strength; given ones replace epochs and strength"

@@ -25,7 +25,7 @@ from plait.tuning.memory import needs_memory
 from plait.tuning.probe import fit_probe
 from plait.tuning.stages import plan, stage_at
 
-LR = {True: 5e-4, False: 2e-3}  # from pretrained weights, from random ones
+LR = {True: 2e-4, False: 2e-3}  # from pretrained weights, from random ones
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def tune_image(
     with seeded(seed):
         model = _model(config, classes)
         settings = data_config(model, config.size)
-        stages = plan(config.train, int(settings["input_size"][-1]))
+        stages = plan(config.train, int(settings["input_size"][-1]), config.pretrained)
         task = _Task(model, _Data(train, val, settings, config, seed), stages, _lr(config))
         for stage in stages:
             _require_size(model, stage.size, config.model)
@@ -82,7 +82,7 @@ def _lr(config: ImageConfig) -> float:
 
 def _model(config: ImageConfig, classes: int) -> Any:
     """The network with a fresh classifier, and stochastic depth where it has any."""
-    most = max(stage.drop_path for stage in plan(config.train, config.size or 224))
+    most = max(stage.drop_path for stage in plan(config.train, config.size or 224, config.pretrained))
     try:
         model: Any = create_model(config.model, config.pretrained, drop_path_rate=most)
     except EncoderError as error:

@@ -157,7 +157,7 @@ class _Task(lightning.LightningModule):
         if encoder is None:
             return None
         fixed = self.config.image.train.model_copy(update={"progressive": False, "stages": None})
-        return plan(fixed, encoder.size)[-1]
+        return plan(fixed, encoder.size, pretrained=True)[-1]
 
     def train_dataloader(self) -> Any:
         seed = self.config.seed * 100_003 + self.current_epoch

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EPOCHS, BATCH, LR, WEIGHT_DECAY = 10, 256, 1e-3, 0.01
+STEPS = 500  # at least, however few the rows
 TINY = 1e-6
 
 
@@ -24,9 +25,10 @@ def fit_probe(layer: nn.Linear, features: Tensor, targets: Tensor, label_smoothi
     probe = nn.Linear(layer.in_features, layer.out_features)
     nn.init.zeros_(probe.weight)
     optimiser = torch.optim.AdamW(probe.parameters(), LR, weight_decay=WEIGHT_DECAY)
-    steps = EPOCHS * -(-len(inputs) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(EPOCHS):
+    each = -(-len(inputs) // BATCH)
+    epochs = max(EPOCHS, -(-STEPS // each))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * each)
+    for _ in range(epochs):
         for rows in torch.randperm(len(inputs)).split(BATCH):  # type: ignore[no-untyped-call]
             loss = F.cross_entropy(probe(inputs[rows]), targets[rows], label_smoothing=label_smoothing)
             optimiser.zero_grad()
