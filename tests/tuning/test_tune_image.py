@@ -185,3 +185,14 @@ def test_nothing_to_learn_from(image_folder: Path) -> None:
 def test_an_unknown_layer(image_folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"layers 99: 'local-dir:.*' has layers 0 to"):
         tune(image_folder, "image.train.layers=99")
+
+
+def test_a_pretrained_network_keeps_its_batch_statistics(image_folder: Path) -> None:
+    before = timm.create_model(f"local-dir:{image_folder}", pretrained=True).state_dict()
+
+    def moved(*overrides: str) -> set[bool]:
+        after = weights(tune(image_folder, "image.train.epochs=1", *overrides))
+        return {torch.equal(after[name], value) for name, value in before.items() if "running" in name}
+
+    assert moved() == {True}
+    assert moved("image.train.batch_stats=true") == {False}

@@ -62,15 +62,17 @@ class ImageTrainConfig(Section):
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: Probability = 0.1
     progressive: bool = Field(True, description="small images and weak regularisation first (Tan & Le 2021)")
-    strength: float | None = Field(
-        None,
+    strength: float = Field(
+        0.2,
         ge=0,
         le=1,
-        description="regularisation of the last stage, 1: what the paper gives EfficientNetV2-S; null: 0.5 from random "
-        "weights, 0.2 from pretrained ones",
+        description="regularisation of the last stage; 1: what the paper gives EfficientNetV2-S in 350 epochs",
     )
     stages: tuple[Stage, ...] | None = Field(
         None, description="null: made from size, epochs and strength; given ones replace epochs and strength"
+    )
+    batch_stats: bool = Field(
+        False, description="batch norms of a pretrained network learn new statistics; false: they keep their own"
     )
     layers: Layers = "all"
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of each layer, of that of the one above")

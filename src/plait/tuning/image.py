@@ -171,6 +171,8 @@ class _Task(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         train_mode(self.model)  # Lightning keeps the mode it finds
+        if self.data.config.pretrained and not self.options.batch_stats:
+            keep_statistics(self.model)
         regularise(self.model, self.stage)
 
     def training_step(self, batch: Any, _: int) -> Tensor | None:
@@ -238,6 +240,17 @@ class _Task(lightning.LightningModule):
             loss.backward()  # type: ignore[no-untyped-call]
             self.zero_grad(set_to_none=True)
         return stage.size, self.batch(stage)
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Let batch norms normalise by the statistics they came with.
+
+    Those of batches differ from them where pictures are of another kind or, in early stages, of another size; running
+    means would trail behind, and the network that is validated would not be the one that is trained.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def regularise(model: Any, stage: Stage) -> None:

@@ -9,21 +9,20 @@ from plait.config import ImageTrainConfig, Stage
 # Tan & Le 2021 (arXiv:2104.00298), table 6, EfficientNetV2-S: first and last of four stages.
 STAGES = 4
 SIZE = (128 / 300, 1.0)
-TUNED_SIZE = (0.65, 1.0)  # a network that knows one size forgets more at half of it than it gains in time
+TUNED_SIZE = (0.5, 1.0)  # a network that knows one size forgets much below half of it
 RANDAUGMENT = (5.0, 15.0)
 DROPOUT = (0.1, 0.3)
 DROP_PATH = (0.0, 0.2)  # the paper holds 0.2 throughout; it grows here with the rest
 MIXUP = (0.0, 0.0)
 CROPPED = (0.3, 0.9)  # most that a random crop takes away; the paper crops alike in every stage
 
-STRENGTH = {True: 0.2, False: 0.5}  # from pretrained weights, from random ones
-GRID, SMALLEST = 16, 32  # sizes are multiples of GRID: odd feature maps are slow
+GRID, SMALLEST = 16, 48  # sizes are multiples of GRID: odd feature maps are slow; below SMALLEST hardly any is left
 
 
 def plan(config: ImageTrainConfig, size: int, pretrained: bool = False) -> tuple[Stage, ...]:
     """The stages of a training that ends at `size` pixels.
 
-    Given stages are taken as they are. Else there are four (fewer with fewer epochs), from 0.43 of the size (0.65 for
+    Given stages are taken as they are. Else there are four (fewer with fewer epochs), from 0.43 of the size (0.5 for
     a pretrained network) to the whole, regularisation growing linearly (Tan & Le 2021, algorithm 1) up to ``strength``
     times that of EfficientNetV2-S; epochs that do not divide go to the small, fast stages. Without `progressive` there
     is one stage: the last of these, for all epochs.
@@ -32,13 +31,12 @@ def plan(config: ImageTrainConfig, size: int, pretrained: bool = False) -> tuple
         return config.stages
     count = min(STAGES, config.epochs) if config.progressive else 1
     first, last = TUNED_SIZE if pretrained else SIZE
-    strength = STRENGTH[pretrained] if config.strength is None else config.strength
     stages = []
     for i in range(count):
         share = i / (count - 1) if count > 1 else 1.0
 
         def at(ends: tuple[float, float], share: float = share) -> float:
-            return round(strength * (ends[0] + share * (ends[1] - ends[0])), 4)
+            return round(config.strength * (ends[0] + share * (ends[1] - ends[0])), 4)
 
         fraction = first + share * (last - first)
         stages.append(
