@@ -17,7 +17,14 @@ from toys import make_image_folder
 
 pytestmark = pytest.mark.slow
 
-FEW = ("image.train.epochs=2", "text.train.epochs=1", "joint.epochs=2", "train.epochs=3", "head.folds=2")
+FEW = (
+    "image.train.stages=null",
+    "image.train.epochs=2",
+    "text.train.epochs=1",
+    "joint.epochs=2",
+    "train.epochs=3",
+    "head.folds=2",
+)
 QUICK = ("device=cpu", "image.workers=0", *FEW)
 JOINT = ", tuned jointly: image all, text frozen"
 BOTH = frozenset({"image", "text"})
