@@ -72,7 +72,7 @@ def tune_static(
     set_: Set = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Distil a text encoder into static vectors of words: far faster, a little less exact; labels are not needed.
+    """Distil a text encoder into static vectors of words, which take no network to look up; labels are not needed.
 
     [bold]plait tune static train.csv --set text.model=tuned --out fast[/bold]
     [bold]plait compare train.csv --set text.model=fast --out comparison[/bold]

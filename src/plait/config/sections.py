@@ -144,7 +144,7 @@ class TextTrainConfig(Section):
 
 
 class StaticConfig(Section):
-    """How a text encoder is distilled into static vectors of words: a thousand times faster, a little less exact."""
+    """How a text encoder is distilled into static vectors of words."""
 
     dim: PositiveInt = Field(256, description="of the vectors")
     min_count: PositiveInt = Field(3, description="texts that have a word, for it to get a vector of its own")
