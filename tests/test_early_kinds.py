@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,16 +16,6 @@ from plait.fusion.huse import HuseHead
 from plait.fusion.practice import Practice
 from plait.training import Copies, train
 from telling import SEEN, accuracy, config, generator, points, said, small, strands
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tiny matrices are slower on many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 TOWERS = ("head.towers.image=[16]", "head.towers.text=[32,16]", "head.huse.image=[32,16]", "head.huse.text=[16]")
 NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,16 +15,6 @@ from plait.fusion.batch import Strands, logits
 from plait.fusion.strand import Shape, StrandHead, prior
 from plait.training import Copies, batch_size, train
 from telling import SEEN, accuracy, config, generator, over_separated, points, said, small, strands
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tiny matrices are slower on many threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 # Out-of-fold logits
 

@@ -63,8 +63,6 @@ class Tuner:
             RunError: the folder is not free. DataError, EncoderError, ConfigError: see `tune_image`, `tune_text`.
         """
         training = Training(folder, self.key(strand), overwrite)
-        if training.resumes:
-            say(f"going on with the unfinished training in '{training.work}'")
         self._warn_of_missing_classes()
         train = self._image if strand == "image" else self._text
         write, curve, seconds = train(training.checkpoint)
@@ -124,8 +122,6 @@ def tune_on_text_pairs(
     settings = ["text pairs", config.text.model_dump(exclude={"batch"}), config.seed]
     texts = [text for pairs in (train, val) for text in (*pairs.left, *pairs.right, str(pairs.scores.tolist()))]
     training = Training(folder, key_of(settings, _text_hashes(texts)), overwrite)
-    if training.resumes:
-        say(f"going on with the unfinished training in '{training.work}'")
     tuned = tune_text_pairs(
         train, val, config.text, seed=config.seed, device=pick_device(config.device), checkpoint=training.checkpoint
     )

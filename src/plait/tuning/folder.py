@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.errors import RunError
+from plait.progress import say
 
 FACTS = "tuning.json"
 KEY = "key.json"
@@ -45,6 +46,8 @@ class Training:
         except OSError as error:
             raise RunError(f"--out '{folder}' cannot be written: {error.strerror}; choose another folder") from None
         (self.work / KEY).write_text(json.dumps(key), "utf-8")
+        if self.resumes:
+            say(f"going on with the unfinished training in '{self.work}'")
 
     @property
     def checkpoint(self) -> Path:

@@ -117,6 +117,8 @@ def _start_classifier(task: _Task, device: torch.device | str) -> None:
     features = torch.cat(found).clone()
     model.cpu()
     fit_probe(layer, features, data.train.targets[torch.cat(numbers)], task.options.label_smoothing)
+    if task.ema is not None:
+        task.ema.set(model)  # it was made with the random classifier
 
 
 def _require_size(model: nn.Module, size: int, name: str) -> None:
