@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 import plait
 from plait.data.pairs import Pairs, open_image
-from plait.encoders.image import ImageEncoder, create_model, data_config
+from plait.encoders.image import TimmEncoder, create_model, data_config
 from plait.encoders.text import load_text_encoders
 from plait.encoding import encode_images, encode_texts
 from plait.errors import PlaitError
@@ -31,11 +32,11 @@ def timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def plain_images(encoder: ImageEncoder, pairs: Pairs) -> None:
+def plain_images(encoder: TimmEncoder, pairs: Pairs) -> None:
     """Decode, transform and encode batch by batch, as a notebook would."""
     images = [ref.load() for ref in pairs.images() if ref is not None]
     for i in range(0, len(images), BATCH):
-        encoder.encode(torch.stack([encoder.preprocess(open_image(one)) for one in images[i : i + BATCH]]))
+        encoder.encode(np.stack([encoder.preprocess(open_image(one)) for one in images[i : i + BATCH]]))
 
 
 def show(stage: str, seconds: float, plain: float | None = None) -> None:
@@ -48,10 +49,10 @@ def main() -> None:
     """Measure and print."""
     pairs = plait.draw(rows=ROWS)
     model = create_model("tf_efficientnetv2_b0", pretrained=False)
-    image = ImageEncoder(model, data_config(model, 64), "tf_efficientnetv2_b0")
+    image = TimmEncoder(model, data_config(model, 64), "tf_efficientnetv2_b0")
     texts = [text for text in pairs.texts if text is not None]
     print(f"{ROWS:,} drawn pairs, 64 px, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
-    image.encode(torch.zeros(BATCH, 3, 64, 64, dtype=torch.uint8))
+    image.encode(np.zeros((BATCH, 3, 64, 64), np.uint8))
     plain = timed(lambda: plain_images(image, pairs))
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(folder)

@@ -22,7 +22,7 @@ import torch  # noqa: E402
 import plait  # noqa: E402
 from plait.config import Config, configure  # noqa: E402
 from plait.data.pairs import Pairs  # noqa: E402
-from plait.encoders.image import ImageEncoder, load_image_encoder  # noqa: E402
+from plait.encoders.image import TimmEncoder, load_image_encoder  # noqa: E402
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
 from plait.features import FeatureStore  # noqa: E402
 from toys import make_image_folder, make_text_folder  # noqa: E402
@@ -52,14 +52,15 @@ def toy_config(image_folder: Path, text_folder: Path) -> Callable[..., Config]:
 
     def make(*overrides: str) -> Config:
         quick = ("device=cpu", "image.workers=0", "train.epochs=3", "head.hidden=16", "head.folds=2")
+        exact = ("image.precision=32", "text.precision=32")  # the same on every machine
         encoders = (f"image.model=local-dir:{image_folder}", f"text.model={text_folder}")
-        return configure(overrides=[*quick, *encoders, *overrides])
+        return configure(overrides=[*quick, *exact, *encoders, *overrides])
 
     return make
 
 
 @pytest.fixture(scope="session")
-def image_encoder(toy_config: Callable[..., Config]) -> ImageEncoder:
+def image_encoder(toy_config: Callable[..., Config]) -> TimmEncoder:
     return load_image_encoder(toy_config().image)
 
 

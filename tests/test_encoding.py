@@ -19,7 +19,7 @@ from timm.data import create_transform, resolve_model_data_config
 
 import plait
 from plait.data.pairs import DECODING, Pairs, content_hash, open_image
-from plait.encoders.image import ImageEncoder
+from plait.encoders.image import TimmEncoder
 from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import fit_tfidf
 from plait.encoding import Problem, encode_images, encode_texts, report_problems
@@ -35,7 +35,7 @@ def no_decoding(*_: object) -> Image.Image:
 # ------------------------------------------------------------------ what the libraries themselves give
 
 
-def test_images_as_a_plain_timm_loop(image_encoder: ImageEncoder, image_folder: Path, drawn: Pairs) -> None:
+def test_images_as_a_plain_timm_loop(image_encoder: TimmEncoder, image_folder: Path, drawn: Pairs) -> None:
     model = timm.create_model(f"local-dir:{image_folder}", pretrained=True).eval()
     transform = create_transform(**resolve_model_data_config(model), is_training=False)
     rows = np.flatnonzero(drawn.has_image)
@@ -77,7 +77,7 @@ def test_text_encoders_side_by_side(text_encoder: SentenceEncoder, store: Featur
 
 
 def test_second_call_encodes_nothing(
-    image_encoder: ImageEncoder, text_encoder: SentenceEncoder, drawn: Pairs, store: FeatureStore
+    image_encoder: TimmEncoder, text_encoder: SentenceEncoder, drawn: Pairs, store: FeatureStore
 ) -> None:
     images, texts = encode_images(image_encoder, drawn, store), encode_texts([text_encoder], drawn, store)
     assert images.encoded == drawn.has_image.sum()
@@ -93,7 +93,7 @@ def test_second_call_encodes_nothing(
 
 
 def test_duplicates_are_encoded_once(
-    image_encoder: ImageEncoder, text_encoder: SentenceEncoder, store: FeatureStore
+    image_encoder: TimmEncoder, text_encoder: SentenceEncoder, store: FeatureStore
 ) -> None:
     pairs = numbered(5).select([3, 1, 3, 3, 0, 1])
     images, texts = encode_images(image_encoder, pairs, store, batch=2), encode_texts([text_encoder], pairs, store)
@@ -105,7 +105,7 @@ def test_duplicates_are_encoded_once(
         np.testing.assert_allclose(images.vectors[row], alone(image_encoder, picture(number)), atol=1e-5)
 
 
-def test_missing_inputs(image_encoder: ImageEncoder, text_encoder: SentenceEncoder, store: FeatureStore) -> None:
+def test_missing_inputs(image_encoder: TimmEncoder, text_encoder: SentenceEncoder, store: FeatureStore) -> None:
     pairs = Pairs.from_columns([None, picture(1), ""], ["soup", None, " \n\t"])
     images, texts = encode_images(image_encoder, pairs, store), encode_texts([text_encoder], pairs, store)
     assert images.present.tolist() == [False, True, False]
@@ -137,7 +137,7 @@ def spoilt(folder: Path) -> Pairs:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_images_are_named(
-    image_encoder: ImageEncoder, store: FeatureStore, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+    image_encoder: TimmEncoder, store: FeatureStore, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs = spoilt(tmp_path)
     found = encode_images(image_encoder, pairs, store, workers=workers)
@@ -193,7 +193,7 @@ def png(width: int, height: int, rows: int) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_decompression_bomb_is_a_problem(image_encoder: ImageEncoder) -> None:
+def test_a_decompression_bomb_is_a_problem(image_encoder: TimmEncoder) -> None:
     bombs = [png(20_000, 20_000, 20_000), png(20_000, 5_000, 1), png(4_000, 4_000, 4_000)]
     assert max(map(len, bombs)) < 100_000
     limit = Image.MAX_IMAGE_PIXELS
@@ -212,7 +212,7 @@ def test_a_decompression_bomb_is_a_problem(image_encoder: ImageEncoder) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_pairing_survives_shards_shuffling_and_workers(
-    image_encoder: ImageEncoder, text_encoder: SentenceEncoder, store: FeatureStore, tmp_path: Path, workers: int
+    image_encoder: TimmEncoder, text_encoder: SentenceEncoder, store: FeatureStore, tmp_path: Path, workers: int
 ) -> None:
     whole = numbered(40)
     (tmp_path / "shards").mkdir()
@@ -239,22 +239,22 @@ sys.path.insert(0, sys.argv[1])
 import torch
 from toys import numbered
 from plait import encoding
-from plait.encoders.image import ImageEncoder
+from plait.encoders.image import TimmEncoder
 from plait.features import FeatureStore
 
 encoding.FLUSH_ROWS = 8
-encode = ImageEncoder.encode
+encode = TimmEncoder.encode
 def slowly(self, pixels):
     time.sleep(0.2)
     return encode(self, pixels)
-ImageEncoder.encode = slowly
-encoder = ImageEncoder.load(sys.argv[2], {"name": "toy"})
+TimmEncoder.encode = slowly
+encoder = TimmEncoder.load(sys.argv[2], {"name": "toy"})
 encoding.encode_images(encoder, numbered(64), FeatureStore(sys.argv[3]), batch=4, workers=0)
 """
 
 
 def test_a_killed_encode_goes_on(
-    image_encoder: ImageEncoder, image_folder: Path, store: FeatureStore, tmp_path: Path
+    image_encoder: TimmEncoder, image_folder: Path, store: FeatureStore, tmp_path: Path
 ) -> None:
     pairs, here = numbered(64), str(Path(__file__).parent)
     child = subprocess.Popen([sys.executable, "-c", CHILD, here, str(image_folder), str(store.folder)])

@@ -14,10 +14,11 @@ import plait
 
 ROOT = Path(plait.__file__).parent
 FLOORS = {
-    0: "errors config progress hub",
+    0: "errors config progress hub devices",
     1: "data encoders fusion objectives loop",
     2: "features encoding tuning loss report",
-    3: "tuned training fitting joining preparing classifier comparison runs predictions outputs",
+    3: "tuned training fitting joining preparing strands onnx_head engine classifier comparison runs "
+    "predictions outputs",
     4: "deploy extras",
     5: "cli __init__ __main__",
 }

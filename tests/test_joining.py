@@ -16,7 +16,7 @@ from torch.nn import functional as F
 import plait
 from plait.config import Config
 from plait.data.pairs import Pairs
-from plait.encoders.image import ImageEncoder
+from plait.encoders.image import TimmEncoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import SentenceEncoder
 from plait.errors import ConfigError, EncoderError
@@ -44,8 +44,8 @@ NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
 def moved(untuned: EncoderPair, tuned: EncoderPair, strand: str) -> bool:
     """Whether any weight of a strand's encoder is not what it was."""
     was, now = (pair.image if strand == "image" else pair.text[0] for pair in (untuned, tuned))
-    assert isinstance(was, ImageEncoder | SentenceEncoder)
-    assert isinstance(now, ImageEncoder | SentenceEncoder)
+    assert isinstance(was, TimmEncoder | SentenceEncoder)
+    assert isinstance(now, TimmEncoder | SentenceEncoder)
     before, after = was.model.state_dict(), now.model.state_dict()
     assert set(before) == set(after)
     return not all(torch.equal(value, after[name]) for name, value in before.items())

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from plait import predictions
-from plait.classifier import Classifier
 from plait.config import configure
 from plait.data.pairs import Pairs
+from plait.encoders.pair import EncoderPair
+from plait.encoding import Features
+from plait.engine import Engine
 from plait.errors import DataError
 from plait.fitting import Fitter, Task
-from plait.training import Strands
+from plait.fusion.batch import Strands
+from plait.strands import TorchHead
 
 LABELS = ["apple", "crêpe", 'say "cheese"', "dumpling, fried", "egg", "fish"]
 PAIRS = Pairs.from_columns(texts=["a", "b", "c"], ids=["z9", "a,1", "m\n5"])
@@ -133,6 +136,10 @@ def informed(informative: str, n: int = 240) -> tuple[Strands, torch.Tensor]:
     return Strands(features, present), targets
 
 
+def as_features(strands: Strands) -> dict[str, Features]:
+    return {s: Features(strands.features[s].numpy(), strands.present[s].numpy()) for s in strands.present}
+
+
 @pytest.mark.parametrize("informative", ["image", "text"])
 @pytest.mark.parametrize("model", ["late", "early"])
 def test_hiding_the_informative_strand_costs_the_answer(model: str, informative: str) -> None:
@@ -140,11 +147,10 @@ def test_hiding_the_informative_strand_costs_the_answer(model: str, informative:
     config = configure(overrides=["train.epochs=15", "train.lr=0.01", "head.hidden=16", "head.folds=2", "device=cpu"])
     task = Task(strands, targets, torch.arange(len(targets)) // 3 % 2, strands, targets, 3)
     fitted = Fitter(task, config, torch.device("cpu")).fit(model)
-    classifier = Classifier(config)
-    classifier.head_ = fitted.head
-    full = classifier.probabilities(strands)
+    engine = Engine(EncoderPair(), TorchHead(fitted.head), ["a", "b", "c"], model, config)
+    full = engine.probabilities(as_features(strands))
     assert (full.argmax(1) == targets.numpy()).mean() > 0.95
-    effects = classifier.effects(strands)
+    effects = engine.effects(as_features(strands))
     other = "text" if informative == "image" else "image"
     assert effects[informative].dtype == np.float32
     assert effects[informative].shape == (240,)
@@ -157,9 +163,9 @@ def test_a_strand_that_is_missing_has_no_effect() -> None:
     strands, targets = informed("text")
     config = configure(overrides=["train.epochs=2", "head.hidden=16", "head.folds=2", "device=cpu"])
     task = Task(strands, targets, torch.arange(len(targets)) // 3 % 2, strands, targets, 3)
-    classifier = Classifier(config)
-    classifier.head_ = Fitter(task, config, torch.device("cpu")).fit("early").head
+    head = TorchHead(Fitter(task, config, torch.device("cpu")).fit("early").head)
+    engine = Engine(EncoderPair(), head, ["a", "b", "c"], "early", config)
     strands.present["image"][10:20] = False
-    moved = classifier.effects(strands)["image"]
+    moved = engine.effects(as_features(strands))["image"]
     assert (moved[10:20] == 0).all()
     assert (moved[:10] != 0).all()

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from plait.data.pairs import Pairs, open_image
-from plait.encoders.image import ImageEncoder, data_config, save_timm
+from plait.encoders.image import TimmEncoder, data_config, save_timm
 
 TOY_SIZE = 48
 WORDS = ["dish", "soup", "bowl", "row", "number", "of", "with", "and", "the", "red", "green", "blue", "fresh", "from"]
@@ -71,6 +71,6 @@ def numbered(n: int) -> Pairs:
     )
 
 
-def alone(encoder: ImageEncoder, content: bytes) -> np.ndarray:
+def alone(encoder: TimmEncoder, content: bytes) -> np.ndarray:
     """Features of one image by itself."""
-    return encoder.encode(torch.as_tensor(encoder.preprocess(open_image(content)))[None])[0].numpy()
+    return encoder.encode(encoder.preprocess(open_image(content))[None])[0]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from plait.data.pairs import Pairs
     from plait.data.read import read
     from plait.data.sample import draw
+    from plait.engine import Engine
     from plait.errors import PlaitError
     from plait.runs import load
 
@@ -25,6 +26,7 @@ _HOMES = {
     "Classifier": ("plait.classifier", "Classifier"),
     "Columns": ("plait.data.columns", "Columns"),
     "Config": ("plait.config", "Config"),
+    "Engine": ("plait.engine", "Engine"),
     "Pairs": ("plait.data.pairs", "Pairs"),
     "PlaitError": ("plait.errors", "PlaitError"),
     "compare": ("plait.comparison", "compare"),
@@ -33,7 +35,19 @@ _HOMES = {
     "load": ("plait.runs", "load"),
     "read": ("plait.data.read", "read"),
 }
-__all__ = ["Classifier", "Columns", "Config", "Pairs", "PlaitError", "compare", "configure", "draw", "load", "read"]
+__all__ = [
+    "Classifier",
+    "Columns",
+    "Config",
+    "Engine",
+    "Pairs",
+    "PlaitError",
+    "compare",
+    "configure",
+    "draw",
+    "load",
+    "read",
+]
 
 
 def __getattr__(name: str) -> Any:

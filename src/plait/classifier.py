@@ -11,13 +11,13 @@ import numpy as np
 from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.data.read import read_as
+from plait.encoders.base import fingerprint
 from plait.encoders.pair import EncoderPair
-from plait.encoding import encode, report_problems, to_strands
+from plait.engine import Engine
 from plait.errors import RunError
-from plait.features import FeatureStore
-from plait.fusion.batch import Strands, logits
 from plait.fusion.build import MODELS, HeadSpec, strands_of
 from plait.fusion.calibration import Calibrated
+from plait.strands import TorchHead
 
 if TYPE_CHECKING:
     from plait.loop import Curve
@@ -36,7 +36,6 @@ class Classifier:
         encoders_: the image and text encoders.
         head_: the calibrated head. spec_: how it is built.
         curve_: one dict an epoch. metrics_: rows, validation loss, seconds. warnings_: what counted as missing.
-        seconds_: how long the last rows took to encode, for each strand.
     """
 
     classes_: list[str]
@@ -46,7 +45,6 @@ class Classifier:
     curve_: Curve
     metrics_: dict[str, Any]
     warnings_: list[str]
-    seconds_: dict[str, float]
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
@@ -88,48 +86,26 @@ class Classifier:
         }
         return self
 
-    def predict(self, pairs: Any) -> np.ndarray:
-        """The most probable label of each row: (N,) array of str."""
-        best = self.predict_proba(pairs).argmax(1)
-        labels: np.ndarray = np.array(self.classes_)[best]
-        return labels
-
-    def predict_proba(self, pairs: Any, store: FeatureStore | None = None) -> np.ndarray:
-        """Calibrated probabilities, (N, K) float32, rows sum to 1.
-
-        Args:
-            store: where features are looked up and kept; None encodes without keeping anything.
-        """
-        return self.probabilities(self.strands(pairs, store))
-
-    def strands(self, pairs: Any, store: FeatureStore | None = None) -> Strands:
-        """Features of some rows, for `probabilities` and `effects`; unreadable images are named, and missing."""
+    @property
+    def engine(self) -> Engine:
+        """What answers: the encoders and the head as they are now. Raises RunError before `fit`."""
         if not hasattr(self, "head_"):
             raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
-        pairs = read_as(pairs, self.config)
-        found = encode(self.encoders_, pairs, self.config.image, store)
-        problems = [problem for features in found.values() for problem in features.problems]
-        self.warnings_ = report_problems(problems, self.config.data.strict, len(pairs))
-        self.seconds_ = {f"encode_{strand}": features.seconds for strand, features in found.items()}
-        return to_strands(found)
+        name = fingerprint({"labels": self.classes_, "spec": self.spec_.as_json(), **self.encoders_.fingerprints},
+                           self.head_.state_dict())  # fmt: skip
+        head = TorchHead(self.head_)
+        return Engine(self.encoders_, head, self.classes_, self.spec_.model, self.config, name, self.metrics_)
 
-    def probabilities(self, strands: Strands) -> np.ndarray:
-        """Features -> (N, K) float32 probabilities."""
-        probabilities: np.ndarray = logits(self.head_, strands).softmax(1).numpy()
+    def predict(self, pairs: Any) -> np.ndarray:
+        """The most probable label of each row: (N,) array of str."""
+        return self.engine.predict(pairs)
+
+    def predict_proba(self, pairs: Any) -> np.ndarray:
+        """Calibrated probabilities, (N, K) float32, rows sum to 1."""
+        engine = self.engine
+        probabilities = engine.predict_proba(pairs)
+        self.warnings_ = engine.warnings
         return probabilities
-
-    def effects(self, strands: Strands) -> dict[str, np.ndarray]:
-        """How much each strand moved the answer, (N,) float32 in -1 to 1 each.
-
-        The probability of the predicted label with every strand, less its probability with that strand hidden.
-        """
-        full = self.probabilities(strands)
-        rows, answer = np.arange(len(full)), full.argmax(1)
-        moved = {}
-        for strand, present in strands.present.items():
-            hidden = Strands(strands.features, {**strands.present, strand: present & False})
-            moved[strand] = full[rows, answer] - self.probabilities(hidden)[rows, answer]
-        return moved
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Write a self-contained run folder; see `plait.runs.save`."""

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-import warnings
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import cpu_count
-from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from plait.config import ImageConfig
 from plait.data.pairs import DECODING, ImageRef, Pairs, image_ref, open_image
-from plait.encoders.image import ImageEncoder
+from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.pair import EncoderPair
-from plait.encoders.text import TextEncoder
 from plait.errors import DataError, and_more
 from plait.features import FLUSH_ROWS, FeatureStore, FeatureTable
-from plait.fusion.batch import Strands
 from plait.progress import bar, say
+
+WORKERS = 16  # threads that decode, at most
+AHEAD = 2  # batches that are decoded while one is encoded
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,6 @@ def encode(
     return found
 
 
-def to_strands(found: dict[str, Features]) -> Strands:
-    """Features of each strand as tensors."""
-    return Strands(
-        {strand: torch.from_numpy(features.vectors) for strand, features in found.items()},
-        {strand: torch.from_numpy(features.present) for strand, features in found.items()},
-    )
-
-
 def report_problems(problems: Sequence[Problem], strict: bool, of: int) -> list[str]:
     """Name and count unreadable images on standard error; return the lines.
 
@@ -151,54 +142,65 @@ class _Chunk:
     reasons: list[str | None]
 
 
-class _Pixels(Dataset[tuple[int, torch.Tensor | None, str | None]]):
-    """Decodes and preprocesses images in worker processes; each item carries its row number along."""
-
-    def __init__(self, encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int]):
-        self.preprocess, self.size = encoder.preprocess, encoder.size
-        self.table, self.rows = pairs.table.select_columns("image"), rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, item: int) -> tuple[int, torch.Tensor | None, str | None]:
-        row = self.rows[item]
-        ref: ImageRef | None = image_ref(self.table[row]["image"])
-        try:
-            assert ref is not None
-            return row, self.preprocess(open_image(ref.load(), self.size)), None
-        except (OSError, ValueError) as error:
-            return row, None, str(error)
+Decoded = tuple[np.ndarray | None, str | None]  # (3, H, W) uint8, or why there is none
 
 
-def _stack(
-    items: list[tuple[int, torch.Tensor | None, str | None]],
-) -> tuple[list[int], torch.Tensor, list[str | None]]:
-    """One batch: every row, the pixels of those that could be read, the reason of each that could not."""
-    pixels = [tensor for _, tensor, _ in items if tensor is not None]
-    stacked = torch.stack(pixels) if pixels else torch.empty(0, dtype=torch.uint8)
-    return [row for row, _, _ in items], stacked, [reason for _, _, reason in items]
+def decode(encoder: ImageEncoder, ref: ImageRef) -> Decoded:
+    """The pixels of one image as the encoder takes them, or the reason why it cannot be read."""
+    try:
+        return encoder.preprocess(open_image(ref.load(), encoder.size)), None
+    except (OSError, ValueError) as error:
+        return None, str(error)
+
+
+class _Decoder:
+    """Decodes batches of images in threads, some batches ahead of who encodes them."""
+
+    def __init__(self, encoder: ImageEncoder, pairs: Pairs, workers: int | None):
+        self.encoder, self.table = encoder, pairs.table.select_columns("image")
+        self.workers = min(WORKERS, cpu_count() or 2) if workers is None else max(1, workers)
+
+    def batches(self, rows: Sequence[int], size: int) -> Iterator[tuple[list[int], list[Decoded]]]:
+        """Every row once, in order."""
+        waiting: deque[tuple[list[int], list[Future[list[Decoded]]]]] = deque()
+        starts = iter(range(0, len(rows), size))
+        with ThreadPoolExecutor(self.workers, "plait-decode") as pool:
+            try:
+                while True:
+                    while len(waiting) <= AHEAD and (start := next(starts, None)) is not None:
+                        batch = list(rows[start : start + size])
+                        waiting.append((batch, [pool.submit(self._decode, part) for part in self._parts(batch)]))
+                    if not waiting:
+                        return
+                    batch, parts = waiting.popleft()
+                    yield batch, [item for part in parts for item in part.result()]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _parts(self, batch: list[int]) -> Iterator[list[int]]:
+        size = -(-len(batch) // self.workers)
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size]
+
+    def _decode(self, rows: list[int]) -> list[Decoded]:
+        refs = (image_ref(image) for image in self.table[rows]["image"])
+        return [decode(self.encoder, ref) if ref is not None else (None, "no image") for ref in refs]
 
 
 def _encoded_chunks(
     encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int], batch: int, workers: int | None
 ) -> Iterator[_Chunk]:
     """Encode the given rows, about FLUSH_ROWS at a time."""
-    if workers is None:
-        workers = 0 if len(rows) < 4 * batch else max(1, min(8, (cpu_count() or 2) - 1))
-    loader: Any = DataLoader(_Pixels(encoder, pairs, rows), batch, num_workers=workers, collate_fn=_stack)
     done: list[int] = []
     vectors: list[np.ndarray] = []
     reasons: list[str | None] = []
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "lance is not fork-safe")  # workers decode, they never use Lance
-        batches = iter(loader)
-    for batch_rows, pixels, batch_reasons in batches:
+    for batch_rows, decoded in _Decoder(encoder, pairs, workers).batches(rows, batch):
         block = np.zeros((len(batch_rows), encoder.dim), np.float32)
-        if len(pixels):
-            block[[reason is None for reason in batch_reasons]] = encoder.encode(pixels).numpy()
+        pixels = [one for one, _ in decoded if one is not None]
+        if pixels:
+            block[[one is not None for one, _ in decoded]] = encoder.encode(np.stack(pixels))
         done += batch_rows
-        reasons += batch_reasons
+        reasons += [reason for _, reason in decoded]
         vectors.append(block)
         if len(done) >= FLUSH_ROWS:
             yield _Chunk(done, np.concatenate(vectors), reasons)

@@ -12,8 +12,8 @@ from plait.errors import RunError
 from plait.report.results import Evaluation, ModelResult
 
 if TYPE_CHECKING:
-    from plait.classifier import Classifier
     from plait.data.pairs import Pairs
+    from plait.engine import Engine
 
 INPUTS = "inputs.json"
 
@@ -67,28 +67,28 @@ def write_pairs(pairs: Pairs, file: Path) -> None:
     print(f"sample: {file}")
 
 
-def evaluate_run(classifier: Classifier, data: Any) -> Evaluation:
-    """Measure a fitted classifier on labelled rows, anything `read` takes."""
-    import torch
+def evaluate_run(engine: Engine, data: Any) -> Evaluation:
+    """Measure a run on labelled rows, anything `read` takes."""
+    import numpy as np
 
     from plait.data.check import require_known_labels, require_labels
     from plait.data.read import read_as
     from plait.features import FeatureStore
 
     start = time.perf_counter()
-    pairs = read_as(data, classifier.config)
+    pairs = read_as(data, engine.config)
     labels = require_labels(pairs)
-    require_known_labels(pairs, classifier.classes_)
+    require_known_labels(pairs, engine.labels)
     seconds = {"read": time.perf_counter() - start}
-    probabilities = classifier.predict_proba(pairs, FeatureStore(classifier.config.store))
-    seconds |= classifier.seconds_
+    probabilities = engine.predict_proba(pairs, FeatureStore(engine.config.store))
+    seconds |= engine.seconds
     seconds["total"] = time.perf_counter() - start
-    numbers = {label: i for i, label in enumerate(classifier.classes_)}
-    targets = torch.tensor([numbers[label] for label in labels]).numpy()
-    result = ModelResult(probabilities, 0.0, classifier.curve_, str(classifier.metrics_.get("note", "")))
-    models = {classifier.spec_.model: result}
-    rows = int(classifier.metrics_.get("rows", 0))
-    return Evaluation(classifier.classes_, targets, models, pairs, rows, seconds=seconds, warnings=classifier.warnings_)
+    numbers = {label: i for i, label in enumerate(engine.labels)}
+    targets = np.array([numbers[label] for label in labels], np.int64)
+    result = ModelResult(probabilities, 0.0, [], str(engine.metrics.get("note", "")))
+    rows = int(engine.metrics.get("rows", 0))
+    models = {engine.model: result}
+    return Evaluation(engine.labels, targets, models, pairs, rows, seconds=seconds, warnings=engine.warnings)
 
 
 def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, Any]) -> None:

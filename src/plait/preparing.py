@@ -14,17 +14,18 @@ from plait.config import Config
 from plait.data.check import require_classes, require_known_labels, require_labels
 from plait.data.pairs import Pairs
 from plait.data.split import folds, stratified
-from plait.encoders.base import pick_device
+from plait.devices import pick_device
 from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
-from plait.encoding import encode, report_problems, to_strands
+from plait.encoding import encode, report_problems
 from plait.errors import DataError
 from plait.features import FeatureStore
 from plait.fitting import Task
 from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS
 from plait.loop import Curve
+from plait.strands import to_strands
 from plait.tuned import Tuner
 from plait.tuning.folder import FACTS, facts_of, share_seen
 

@@ -10,19 +10,24 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.encoders.base import fingerprint
 from plait.errors import PlaitError, RunError
 
 if TYPE_CHECKING:
     from plait.classifier import Classifier
+    from plait.engine import Engine
 
 FORMAT = 1
+EXPORTED = 2  # as FORMAT, with encoders and head as ONNX graphs
 MANIFEST = "run.json"
-HEAD = "head.safetensors"
-# Data only: weights, configuration, vocabularies and sentencepiece models.
-SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja", ".md"}
+HEAD, GRAPH = "head.safetensors", "head.onnx"
+# Data only: weights, graphs, configuration, vocabularies and sentencepiece models.
+SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja", ".md", ".onnx", ".data"}
 KEYS = {"format", "plait", "labels", "config", "encoders", "head", "metrics", "files"}
 
 
@@ -42,16 +47,49 @@ def save(classifier: Classifier, folder: Path, overwrite: bool = False) -> None:
     Raises:
         RunError: the folder holds something already, or cannot be written.
     """
-    from plait import __version__
+    from safetensors.torch import save_file
 
     if not hasattr(classifier, "head_"):
         raise RunError("this classifier is not fitted; call fit(pairs) before save")
+
+    def write(part: Path) -> dict[str, Any]:
+        encoders = classifier.encoders_.save(part)
+        save_file({k: v.contiguous() for k, v in classifier.head_.state_dict().items()}, part / HEAD)
+        for extra in part.rglob("*"):
+            if extra.is_file() and extra.suffix not in SUFFIXES:
+                extra.unlink()
+        return describe(classifier.engine) | {
+            "format": FORMAT, "encoders": encoders, "head": classifier.spec_.as_json(),
+        }  # fmt: skip
+
+    write_folder(folder, write, overwrite)
+
+
+def describe(engine: Engine) -> dict[str, Any]:
+    """What the manifest of a run and of its export have in common."""
+    return {"labels": engine.labels, "config": engine.config.model_dump(), "metrics": engine.metrics}
+
+
+def write_folder(folder: Path, write: Callable[[Path], dict[str, Any]], overwrite: bool = False) -> None:
+    """Write a folder with a manifest of its files; it appears whole or not at all.
+
+    Args:
+        write: fills an empty folder and returns the manifest's own keys.
+
+    Raises:
+        RunError: the folder holds something already, or cannot be written.
+    """
+    from plait import __version__
+
     require_free(folder, overwrite)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            manifest = _write(classifier, part) | {"plait": __version__}
+            manifest = write(part)
+            files = sorted(path for path in part.rglob("*") if path.is_file())
+            stamps = {path.relative_to(part).as_posix(): _stamp(path) for path in files}
+            manifest |= {"files": stamps, "plait": __version__}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
             part.chmod(0o755)
             if folder.exists():
@@ -65,59 +103,81 @@ def save(classifier: Classifier, folder: Path, overwrite: bool = False) -> None:
         ) from error
 
 
-def _write(classifier: Classifier, folder: Path) -> dict[str, Any]:
-    from safetensors.torch import save_file
-
-    encoders = classifier.encoders_.save(folder)
-    save_file({k: v.contiguous() for k, v in classifier.head_.state_dict().items()}, folder / HEAD)
-    for extra in folder.rglob("*"):
-        if extra.is_file() and extra.suffix not in SUFFIXES:
-            extra.unlink()
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        "format": FORMAT,
-        "labels": classifier.classes_,
-        "config": classifier.config.model_dump(),
-        "encoders": encoders,
-        "head": classifier.spec_.as_json(),
-        "metrics": classifier.metrics_,
-        "files": {path.relative_to(folder).as_posix(): _stamp(path) for path in files},
-    }
-
-
 def load(folder: str | Path, device: str = "auto") -> Classifier:
     """Read a run folder. Nothing in it is executed.
 
     Raises:
-        RunError: not a run, cut short, altered, or written by a newer version.
+        RunError: not a run, cut short, altered, written by a newer version, or an exported one.
     """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if manifest["format"] == EXPORTED:
+        raise RunError(f"'{folder}' is an exported run, which answers only; open it with plait.Engine.open('{folder}')")
+    with _blamed_on(folder):
+        return _classifier(folder, manifest, device)
+
+
+def open_engine(folder: Path, device: str = "auto") -> Engine:
+    """What answers, from a run folder or an exported one; see `Engine.open`."""
+    manifest = read_manifest(folder)
+    with _blamed_on(folder):
+        if manifest["format"] != EXPORTED:
+            return _classifier(folder, manifest, device).engine
+        return _exported(folder, manifest)
+
+
+def _classifier(folder: Path, manifest: dict[str, Any], device: str) -> Classifier:
     from safetensors.torch import load_file
 
     from plait.classifier import Classifier
     from plait.config import configure
-    from plait.encoders.base import pick_device
+    from plait.devices import pick_device
     from plait.encoders.pair import EncoderPair
     from plait.fusion.build import HeadSpec, build
 
-    folder = Path(folder)
-    manifest = read_manifest(folder)
+    classifier = Classifier(configure(values=manifest["config"]))
+    classifier.classes_ = list(manifest["labels"])
+    classifier.encoders_ = EncoderPair.load(folder, manifest["encoders"], pick_device(device))
+    classifier.spec_ = HeadSpec.from_json(manifest["head"])
+    classifier.head_ = build(classifier.spec_)
+    classifier.head_.load_state_dict(load_file(folder / HEAD))
+    classifier.head_.eval()
+    classifier.curve_, classifier.metrics_, classifier.warnings_ = [], dict(manifest["metrics"]), []
+    _require_labels(manifest, classifier.spec_.shape.classes)
+    return classifier
+
+
+def _exported(folder: Path, manifest: dict[str, Any]) -> Engine:
+    from plait.config import configure
+    from plait.encoders.pair import EncoderPair
+    from plait.engine import Engine
+    from plait.onnx_head import OnnxHead
+
+    head = OnnxHead(folder / GRAPH)
+    _require_labels(manifest, head.classes)
+    digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
+    return Engine(
+        EncoderPair.load(folder, manifest["encoders"]), head, list(manifest["labels"]), manifest["head"]["model"],
+        configure(values=manifest["config"]), fingerprint({"labels": manifest["labels"], "files": digests}, {}),
+        dict(manifest["metrics"]),
+    )  # fmt: skip
+
+
+def _require_labels(manifest: dict[str, Any], classes: int) -> None:
+    if len(manifest["labels"]) != classes:
+        raise ValueError(f"{len(manifest['labels'])} labels for {classes} classes")
+
+
+@contextmanager
+def _blamed_on(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged folder makes of the libraries into one clear RunError."""
     try:
-        classifier = Classifier(configure(values=manifest["config"]))
-        classifier.classes_ = list(manifest["labels"])
-        classifier.encoders_ = EncoderPair.load(folder, manifest["encoders"], pick_device(device))
-        classifier.spec_ = HeadSpec.from_json(manifest["head"])
-        classifier.head_ = build(classifier.spec_)
-        classifier.head_.load_state_dict(load_file(folder / HEAD))
-        classifier.head_.eval()
-        classifier.curve_, classifier.metrics_, classifier.warnings_ = [], dict(manifest["metrics"]), []
-        if len(classifier.classes_) != classifier.spec_.shape.classes:
-            raise ValueError(f"{len(classifier.classes_)} labels for {classifier.spec_.shape.classes} classes")
+        yield
     except PlaitError as error:
         raise RunError(f"run '{folder}' cannot be loaded: {error}") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise RunError(f"run '{folder}' is damaged ({reason}); copy it again or fit it anew") from error
-    return classifier
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -132,21 +192,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         version = int(manifest["format"])
     except (ValueError, KeyError, TypeError):
         raise RunError(f"run '{folder}': {MANIFEST} is damaged; copy the run again or fit it anew") from None
-    if version > FORMAT:
+    if version > EXPORTED:
         raise RunError(
             f"run '{folder}' has format {version}, written by plait {manifest.get('plait', '?')}; "
-            f"this plait reads up to format {FORMAT}: upgrade plait"
+            f"this plait reads up to format {EXPORTED}: upgrade plait"
         )
     if missing := sorted(KEYS - set(manifest)):
         raise RunError(f"run '{folder}': {MANIFEST} lacks {', '.join(missing)}; copy the run again or fit it anew")
-    _check_files(folder, manifest["files"])
+    _check_files(folder, manifest["files"], GRAPH if version == EXPORTED else HEAD)
     return dict(manifest)
 
 
-def _check_files(folder: Path, files: Any) -> None:
+def _check_files(folder: Path, files: Any, head: str) -> None:
     """Every listed file must be there as it was written, inside the folder, and of a kind that holds data only."""
-    if not isinstance(files, dict) or HEAD not in files:
-        raise RunError(f"run '{folder}': {MANIFEST} lists no {HEAD}; copy the run again or fit it anew")
+    if not isinstance(files, dict) or head not in files:
+        raise RunError(f"run '{folder}': {MANIFEST} lists no {head}; copy the run again or fit it anew")
     root = folder.resolve()
     for name, stamp in files.items():
         path = folder / name

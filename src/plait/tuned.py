@@ -14,12 +14,14 @@ from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import DECODING, Pairs, content_hash
 from plait.data.text_pairs import TextPairs
-from plait.encoders.base import pick_device
+from plait.devices import pick_device
 from plait.encoders.image import save_timm
 from plait.errors import and_more
 from plait.loop import Curve
 from plait.progress import say
 from plait.tuning.folder import Training, facts_of, key_of, sketch
+
+ENCODING = {"batch", "workers", "precision", "static"}  # keys that do not change what is trained
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,13 @@ class Tuner:
     def key(self, strand: str) -> str:
         """What names a training: settings that matter, seed, and every row's content and label."""
         section = self.config.image if strand == "image" else self.config.text
-        settings = [strand, section.model_dump(exclude={"batch", "workers"}), self.config.seed, self.labels, DECODING]
+        settings = [
+            strand,
+            section.model_dump(exclude=ENCODING),
+            self.config.seed,
+            self.labels,
+            DECODING,
+        ]
         hashes = [value for pairs in (self.train, self.val) for value in _hashes(pairs, strand)]
         labels = [content_hash((label or "").encode()) for pairs in (self.train, self.val) for label in pairs.labels]
         return key_of(settings, [*hashes, *labels])

@@ -284,5 +284,6 @@ def test_a_tuned_encoder_keeps_the_pooling_of_its_folder(
 ) -> None:
     """An LSTM tower pools the maximum, whatever the transformer below it was asked to pool."""
     monkeypatch.setattr(Preparation, "_tuned", lambda *_: folders["uae"])
-    prepared = Preparation(drawn, toy_config("text.tune=true", "text.pooling=mean"), ("text",))
+    settings = ("text.tune=true", "text.pooling=mean", "text.precision=auto")
+    prepared = Preparation(drawn, toy_config(*settings), ("text",))
     assert prepared.encoders.text[0].fingerprint == opened(folders["uae"]).fingerprint

@@ -108,7 +108,9 @@ def test_saved_and_loaded(toy_config: Callable[..., Config], text_folder: Path, 
     config = toy_config("text.prompt='red '", "text.max_length=6", "text.batch=2").text
     encoder = load_sentence_encoder(str(text_folder), config)
     settings = encoder.save(tmp_path / "saved")
-    assert settings == {"kind": "sentence", "name": str(text_folder), "prompt": "red ", "batch": 2}
+    assert settings == {
+        "kind": "sentence", "name": str(text_folder), "prompt": "red ", "batch": 2, "precision": "32",
+    }  # fmt: skip
     loaded = SentenceEncoder.load(tmp_path / "saved", settings)
     assert loaded.fingerprint == encoder.fingerprint
     assert (loaded.prompt, loaded.batch, loaded.dim) == ("red ", 2, 32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from plait.cli.tune import tune
 from plait.errors import DataError, PlaitError, RunError
 
 if TYPE_CHECKING:
+    from plait.engine import Engine
     from plait.report.results import Evaluation
 
 app = typer.Typer(
@@ -161,16 +162,15 @@ def predict(
         predictions.require_format(out)
     if one:
         _require_pair(image, text)
-    classifier = _load(run, set_, strict, labelled=False)
+    engine = _load(run, set_, strict, labelled=False)
     from plait.data.pairs import Pairs
     from plait.data.read import read_as
     from plait.features import FeatureStore
 
-    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, classifier.config)
-    strands = classifier.strands(pairs, None if one else FeatureStore(classifier.config.store))
-    probabilities = classifier.probabilities(strands)
-    effects = classifier.effects(strands) if explain else None
-    answers = predictions.rows(pairs, classifier.classes_, probabilities, effects)
+    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, engine.config)
+    features = engine.features(pairs, None if one else FeatureStore(engine.config.store))
+    effects = engine.effects(features) if explain else None
+    answers = predictions.rows(pairs, engine.labels, engine.probabilities(features), effects)
     if out is None:
         sys.stdout.write(predictions.as_text(answers, ".jsonl" if one else ".csv"))
     else:
@@ -213,13 +213,13 @@ def _require_pair(image: str | None, text: str | None) -> None:
         raise DataError(f"--image '{image}' cannot be read ({reason}); give another file, or --text alone") from None
 
 
-def _load(run: Path, overrides: list[str] | None, strict: bool, labelled: bool) -> Any:
+def _load(run: Path, overrides: list[str] | None, strict: bool, labelled: bool) -> Engine:
     """A run, reading new data with the given overrides and not with the training table's root and label column."""
     from plait.config import configure
-    from plait.runs import load
+    from plait.engine import Engine
 
-    classifier = load(run)
-    values = classifier.config.model_dump()
+    engine = Engine.open(run)
+    values = engine.config.model_dump()
     values["data"] |= {"root": None, "strict": strict}
     if not labelled:
         values["data"]["label"] = None
@@ -228,8 +228,8 @@ def _load(run: Path, overrides: list[str] | None, strict: bool, labelled: bool) 
         raise RunError(
             f"--set {fixed[0]}: a fitted run cannot be changed; only data.*, store, batch and workers can be set here"
         )
-    classifier.config = configure(values=values, overrides=overrides or [])
-    return classifier
+    engine.config = configure(values=values, overrides=overrides or [])
+    return engine
 
 
 def _version(show: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -18,7 +18,8 @@ EarlyChoice = Literal["mlp", "towers", "huse"]
 # Which layers of an encoder are trained: none, every one, or those from number N on (0 is the stem or embeddings).
 Layers = Literal["frozen", "all"] | Annotated[int, Field(ge=0)]
 AngleForm = Literal["reference", "paper"]
-Precision = Literal["auto", "32", "bf16", "16"]
+# YAML reads 32 as a number.
+Precision = Annotated[Literal["auto", "32", "bf16", "16"], BeforeValidator(lambda value: str(value))]
 
 
 class Section(BaseModel):
@@ -102,9 +103,8 @@ class ImageConfig(Section):
     tune: bool = Field(False, description="train it on the rows, as image.train says, before features are taken")
     size: PositiveInt | None = Field(None, description="side in pixels; null: what the model was trained with")
     batch: PositiveInt = 128
-    workers: int | None = Field(
-        None, ge=0, description="processes that decode images; null: chosen from cores and rows"
-    )
+    precision: Precision = Field("auto", description="of encoding; auto: bf16 where that is faster, else 32 bits")
+    workers: int | None = Field(None, ge=0, description="threads that decode images; null: one a core, at most 16")
     train: ImageTrainConfig = ImageTrainConfig()
 
 
@@ -173,6 +173,7 @@ class TextConfig(Section):
     )
     max_length: PositiveInt | None = Field(None, description="tokens; null: the encoder's own limit")
     batch: PositiveInt = 128
+    precision: Precision = Field("auto", description="of encoding; auto: bf16 where that is faster, else 32 bits")
     tune: bool = Field(False, description="train it on the rows, as text.train says, before features are taken")
     tfidf_dim: PositiveInt = Field(
         768, description="dimensions kept of the TF-IDF matrix, at most a quarter of the rows"

@@ -11,12 +11,19 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from plait.config import Precision
+from plait.devices import has_bf16
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import torch
 
+    from plait.encoders.pixels import Preprocessing
+
 Strand = Literal["image", "text"]
+FEW = 8  # rows that are encoded in 32 bits whatever the precision: converting weights would cost more than it saves
 
 
 class Encoder(Protocol):
@@ -34,34 +41,45 @@ class Encoder(Protocol):
     def save(self, folder: Path) -> dict[str, Any]: ...
 
 
-def fingerprint(settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
-    """32 hex digits over preprocessing settings and every weight's name, shape and value."""
-    import torch
+class ImageEncoder(Encoder, Protocol):
+    """An encoder of the image strand; `size` is the side of its input in pixels."""
 
+    preprocess: Preprocessing
+
+    @property
+    def size(self) -> int: ...
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray: ...
+
+
+class TextEncoder(Encoder, Protocol):
+    """An encoder of the text strand."""
+
+    def encode(self, texts: list[str]) -> np.ndarray: ...
+
+
+def fingerprint(settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor | np.ndarray]) -> str:
+    """32 hex digits over preprocessing settings and every weight's name, shape and value."""
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=16)
     for name in sorted(tensors):
-        array = tensors[name].detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(array.shape)}{array.dtype}".encode())
-        digest.update(array.view(-1).view(torch.uint8).numpy().tobytes())
+        kind, content = _content(tensors[name])
+        digest.update(f"{name}{tuple(tensors[name].shape)}{kind}".encode())
+        digest.update(content)
     return digest.hexdigest()
 
 
-def pick_device(device: str) -> torch.device:
-    """``auto`` is the first of CUDA, Apple's MPS and the CPU that is there. Raises EncoderError for an unknown name."""
-    import torch
+def _content(tensor: torch.Tensor | np.ndarray) -> tuple[str, bytes]:
+    if hasattr(tensor, "detach"):
+        import torch
 
-    from plait.errors import EncoderError
+        plain = tensor.detach().cpu().contiguous()
+        return str(plain.dtype), plain.view(-1).view(torch.uint8).numpy().tobytes()
+    return f"torch.{tensor.dtype}", tensor.tobytes()
 
-    if device != "auto":
-        try:
-            torch.empty(0, device=device)
-            return torch.device(device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise EncoderError(f"device '{device}' cannot be used: {reason}; try --set device=auto") from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+def in_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether an encoder computes in bfloat16."""
+    return has_bf16(device) if precision == "auto" else precision == "bf16"
 
 
 @contextlib.contextmanager

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from plait.encoders.image import ImageEncoder
-from plait.encoders.text import SentenceEncoder, TextEncoder
-from plait.encoders.tfidf import TfidfEncoder
+from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -26,6 +26,14 @@ class EncoderPair:
         """Which strands there are encoders for."""
         return (("image",) if self.image is not None else ()) + (("text",) if self.text else ())
 
+    @property
+    def fingerprints(self) -> dict[str, list[str]]:
+        """Of each strand's encoders."""
+        return {
+            "image": [self.image.fingerprint] if self.image is not None else [],
+            "text": [encoder.fingerprint for encoder in self.text],
+        }
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write every encoder to a folder of its own below `folder`; return what `load` needs."""
         parts: dict[str, Any] = {}
@@ -37,19 +45,31 @@ class EncoderPair:
     @classmethod
     def load(cls, folder: Path, parts: dict[str, Any], device: torch.device | str = "cpu") -> EncoderPair:
         """Read what `save` wrote. Raises EncoderError for another folder or kind of encoder than it writes."""
-        image = parts.get("image")
-        encoders: list[TextEncoder] = []
+        texts: list[TextEncoder] = []
         for i, part in enumerate(parts.get("text", [])):
             _require_folder(part, f"text-{i}")
-            if part["kind"] not in ("tfidf", "sentence"):
-                raise EncoderError(f"{folder}: unknown kind of text encoder '{part['kind']}'; upgrade plait")
-            where = folder / part["folder"]
-            encoders.append(
-                TfidfEncoder.load(where) if part["kind"] == "tfidf" else SentenceEncoder.load(where, part, device)
-            )
+            texts.append(_load(TEXT, folder, part, device))
+        image = parts.get("image")
         if image:
             _require_folder(image, "image")
-        return cls(ImageEncoder.load(folder / image["folder"], image, device) if image else None, encoders)
+        return cls(_load(IMAGE, folder, image, device) if image else None, texts)
+
+
+# Where each kind of encoder lives, imported when a run has one: an exported run needs no PyTorch.
+IMAGE = {"timm": "plait.encoders.image.TimmEncoder", "onnx": "plait.encoders.onnx.OnnxImageEncoder"}
+TEXT = {
+    "sentence": "plait.encoders.text.SentenceEncoder",
+    "tfidf": "plait.encoders.tfidf.TfidfEncoder",
+    "onnx": "plait.encoders.onnx.OnnxTextEncoder",
+}
+
+
+def _load(kinds: dict[str, str], folder: Path, part: dict[str, Any], device: torch.device | str) -> Any:
+    kind = part.get("kind", "timm")
+    if kind not in kinds:
+        raise EncoderError(f"{folder}: unknown kind of encoder '{kind}'; upgrade plait")
+    module, _, name = kinds[kind].rpartition(".")
+    return getattr(importlib.import_module(module), name).load(folder / part["folder"], part, device)
 
 
 def _require_folder(part: dict[str, Any], name: str) -> None:

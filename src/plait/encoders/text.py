@@ -6,13 +6,13 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from plait.config import TextConfig
-from plait.encoders.base import Encoder, Strand, fingerprint, quiet
+from plait.config import Precision, TextConfig
+from plait.encoders.base import FEW, Strand, TextEncoder, fingerprint, in_bf16, quiet
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
 from plait.encoders.tfidf import fit_tfidf
@@ -29,12 +29,6 @@ MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout
 LSTM = "plait.encoders.lstm.BiLSTM"  # the one module that is not of sentence-transformers' own
 
 
-class TextEncoder(Encoder, Protocol):
-    """An encoder of the text strand."""
-
-    def encode(self, texts: list[str]) -> np.ndarray: ...
-
-
 class SentenceEncoder:
     """Any sentence-transformers model.
 
@@ -42,30 +36,38 @@ class SentenceEncoder:
         model: the model, in evaluation mode.
         prompt: put before every text, or around it where it holds ``{text}``; see `prompted`.
         batch: texts a forward pass.
+        precision: of batches, as of `plait.encoders.image.TimmEncoder`.
     """
 
     strand: Strand = "text"
 
-    def __init__(self, model: SentenceTransformer, name: str, prompt: str = "", batch: int = 128):
+    def __init__(
+        self, model: SentenceTransformer, name: str, prompt: str = "", batch: int = 128, precision: Precision = "32"
+    ):
         self.model = model.eval().requires_grad_(False)
         self.name = name
         self.prompt = prompt
         self.batch = batch
+        self.precision = precision
+        self._bf16 = in_bf16(precision, model.device)
         self.dim = int(_dimension(model))
         settings = {
             "modules": [(type(module).__name__, _settings(module)) for module in model.children()],
             "tokenizer": _tokenizer_text(model.tokenizer),
             "max_length": model.max_seq_length,
             "prompt": prompt,
+            **({"bf16": True} if self._bf16 else {}),
         }
         self.fingerprint = fingerprint(settings, model.state_dict())
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dim) float32."""
         texts, prefix = prompted(self.model, texts, self.prompt)
-        vectors = self.model.encode(
-            texts, batch_size=self.batch, prompt=prefix, convert_to_numpy=True, show_progress_bar=False
-        )
+        bf16 = self._bf16 and len(texts) > FEW
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=bf16):
+            vectors = self.model.encode(
+                texts, batch_size=self.batch, prompt=prefix, convert_to_numpy=True, show_progress_bar=False
+            )
         return np.asarray(vectors, np.float32)
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -77,15 +79,18 @@ class SentenceEncoder:
                 f"text.model '{self.name}' has a module '{foreign[0]}' that a run cannot keep; use another text.model"
             )
         self.model.save(str(folder), create_model_card=False, safe_serialization=True)
-        return {"kind": "sentence", "name": self.name, "prompt": self.prompt, "batch": self.batch}
+        return {
+            "kind": "sentence", "name": self.name, "prompt": self.prompt, "batch": self.batch,
+            "precision": self.precision,
+        }  # fmt: skip
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
         """Read what `save` wrote. Raises EncoderError for a module of neither sentence-transformers nor plait."""
         _require_plain_modules(folder)
-        return cls(
-            _open_sentence_transformer(str(folder), device), settings["name"], settings["prompt"], settings["batch"]
-        )
+        model = _open_sentence_transformer(str(folder), device)
+        precision = settings.get("precision", "32")
+        return cls(model, settings["name"], settings["prompt"], settings["batch"], precision)
 
 
 def _settings(module: Any) -> Any:
@@ -141,7 +146,8 @@ def load_text_encoders(
 
 def load_sentence_encoder(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceEncoder:
     """A sentence-transformers or transformers model by name or folder; ``minilm`` prefers the installed package."""
-    return SentenceEncoder(open_sentence_model(name, config, device), name, config.prompt, config.batch)
+    model = open_sentence_model(name, config, device)
+    return SentenceEncoder(model, name, config.prompt, config.batch, config.precision)
 
 
 def open_sentence_model(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceTransformer:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from plait.encoders.base import Strand, fingerprint
 from plait.errors import DataError, EncoderError
@@ -48,7 +47,7 @@ class TfidfEncoder:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write vocabulary.json and model.safetensors."""
-        from safetensors.torch import save_file
+        from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocabulary.json").write_text(json.dumps(self.vocabulary), "utf-8")
@@ -56,18 +55,18 @@ class TfidfEncoder:
         return {"kind": "tfidf"}
 
     @classmethod
-    def load(cls, folder: Path) -> TfidfEncoder:
+    def load(cls, folder: Path, *_: Any) -> TfidfEncoder:
         """Read what `save` wrote."""
-        from safetensors.torch import load_file
+        from safetensors.numpy import load_file
 
         tensors = load_file(folder / "model.safetensors")
         vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         if tensors["components"].shape[1] != len(vocabulary):
             raise EncoderError(f"{folder}: vocabulary and weights do not belong together")
-        return cls(vocabulary, tensors["idf"].numpy(), tensors["components"].numpy())
+        return cls(vocabulary, tensors["idf"], tensors["components"])
 
-    def _tensors(self) -> dict[str, torch.Tensor]:
-        return {"idf": torch.from_numpy(self.idf), "components": torch.from_numpy(self.components)}
+    def _tensors(self) -> dict[str, np.ndarray]:
+        return {"idf": self.idf, "components": self.components}
 
 
 def fit_tfidf(texts: list[str], dim: int, seed: int = 0) -> TfidfEncoder:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from plait.config import Stage
 from plait.data.pairs import Pairs, image_ref, open_image
+from plait.encoders.pixels import Preprocessing
 from plait.loop import seeded
 
 JITTER = 0.1
@@ -68,7 +69,7 @@ def transform(settings: dict[str, Any], stage: Stage | None) -> Any:
     from timm.data.transforms_factory import create_transform
 
     if stage is None:
-        return create_transform(**settings, is_training=False, use_prefetcher=True)
+        return Preprocessing(settings)
     # Without mmax timm stops at 10, where the paper goes on to 15.
     augment = f"rand-m{stage.randaugment}-mmax30-mstd0.5-inc1" if stage.randaugment else None
     # RandAugment has colour operations of its own.

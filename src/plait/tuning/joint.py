@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from plait.config import Config, JointConfig, Layers, Stage
 from plait.data.pairs import Pairs
-from plait.encoders.image import ImageEncoder, normalise
+from plait.encoders.image import TimmEncoder, normalise
 from plait.encoders.pair import EncoderPair
 from plait.encoders.prompts import prompted
 from plait.encoders.text import SentenceEncoder
@@ -81,9 +81,9 @@ def tune_joint(
     return Joint(network.tuned(encoders, device), head.cpu().eval(), best.curve, time.perf_counter() - start)
 
 
-def _image(encoders: EncoderPair, config: Config) -> ImageEncoder | None:
+def _image(encoders: EncoderPair, config: Config) -> TimmEncoder | None:
     """A copy of the image encoder with the layers to be tuned unfrozen; None where all are frozen."""
-    if config.joint.image == "frozen" or encoders.image is None:
+    if config.joint.image == "frozen" or not isinstance(encoders.image, TimmEncoder):
         return None
     encoder = copy.deepcopy(encoders.image)
     freeze(encoder.model, config.joint.image, encoder.name)
@@ -113,7 +113,7 @@ def _unfreeze_text(encoder: SentenceEncoder, layers: Layers) -> None:
 class _Network(nn.Module):
     """``forward(inputs, features, present)``: a tuned strand's inputs are encoded, a frozen one has features."""
 
-    def __init__(self, image: ImageEncoder | None, text: SentenceEncoder | None, head: nn.Module):
+    def __init__(self, image: TimmEncoder | None, text: SentenceEncoder | None, head: nn.Module):
         super().__init__()
         self.encoders: dict[str, Any] = {"image": image, "text": text}
         self.image = image.model if image else None
@@ -134,9 +134,9 @@ class _Network(nn.Module):
         """The encoders as trained, with fingerprints of their own."""
         image, text = encoders.image, encoders.text
         if (was := self.encoders["image"]) is not None:
-            image = ImageEncoder(was.model, was.settings, was.name, device)
+            image = TimmEncoder(was.model, was.settings, was.name, device, was.precision)
         if (then := self.encoders["text"]) is not None:
-            text = [SentenceEncoder(then.model.to(device), then.name, then.prompt, then.batch)]
+            text = [SentenceEncoder(then.model.to(device), then.name, then.prompt, then.batch, then.precision)]
         return EncoderPair(image, text)
 
 

@@ -1,0 +1,105 @@
+"""Encoders as ONNX graphs, run by ONNX Runtime, NumPy and Pillow alone; what `plait export` writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plait.encoders.base import Strand
+from plait.encoders.pixels import Preprocessing
+from plait.errors import EncoderError
+
+MODEL, SETTINGS, TOKENIZER = "model.onnx", "preprocessing.json", "tokenizer.json"
+
+
+class Graph:
+    """An ONNX graph with one output; called with its named inputs."""
+
+    def __init__(self, path: Path, threads: int | None = None):
+        try:
+            import onnxruntime as ort
+        except ImportError:
+            raise EncoderError("an exported run needs ONNX Runtime; pip install 'plait[onnx]'") from None
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads:
+            options.intra_op_num_threads = threads
+        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        (self.output,) = self.session.get_outputs()
+        self.inputs = {one.name for one in self.session.get_inputs()}
+
+    def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        given = {name: value for name, value in inputs.items() if name in self.inputs}
+        (found,) = self.session.run(None, given)
+        return np.asarray(found, np.float32)
+
+
+class OnnxImageEncoder:
+    """The image strand as a graph: ``pixels`` (B, 3, H, W) uint8 -> (B, dim)."""
+
+    strand: Strand = "image"
+
+    def __init__(self, graph: Graph, settings: dict[str, Any], part: dict[str, Any]):
+        self.graph, self.preprocess = graph, Preprocessing(settings)
+        self.name, self.dim, self.fingerprint = str(part["name"]), int(part["dim"]), str(part["fingerprint"])
+
+    @property
+    def size(self) -> int:
+        """Side of the input in pixels."""
+        return self.preprocess.size[-1]
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """(B, 3, H, W) uint8 -> (B, dim) float32."""
+        return self.graph({"pixels": pixels})
+
+    @classmethod
+    def load(cls, folder: Path, part: dict[str, Any], *_: Any) -> OnnxImageEncoder:
+        """Read what `plait export` wrote."""
+        return cls(Graph(folder / MODEL), json.loads((folder / SETTINGS).read_text("utf-8")), part)
+
+
+class OnnxTextEncoder:
+    """The text strand as a graph: ``input_ids`` and ``attention_mask`` (B, T) int64 -> (B, dim)."""
+
+    strand: Strand = "text"
+
+    def __init__(self, graph: Graph, tokenizer: Any, part: dict[str, Any]):
+        self.graph, self.tokenizer = graph, tokenizer
+        self.name, self.dim, self.fingerprint = str(part["name"]), int(part["dim"]), str(part["fingerprint"])
+        self.batch, self.prompt = int(part["batch"]), str(part["prompt"])
+        tokenizer.enable_truncation(int(part["max_length"]))
+        tokenizer.no_padding()
+        self.pad = int(part["pad"])
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        """(B,) texts -> (B, dim) float32."""
+        if "{text}" in self.prompt:
+            texts = [self.prompt.replace("{text}", text) for text in texts]
+        else:
+            texts = [self.prompt + text for text in texts]
+        ids = [one.ids for one in self.tokenizer.encode_batch(texts)]
+        order = sorted(range(len(ids)), key=lambda row: len(ids[row]))  # texts of like length waste no padding
+        vectors = np.zeros((len(texts), self.dim), np.float32)
+        for start in range(0, len(order), self.batch):
+            rows = order[start : start + self.batch]
+            vectors[rows] = self.graph(self._padded([ids[row] for row in rows]))
+        return vectors
+
+    def _padded(self, ids: list[list[int]]) -> dict[str, np.ndarray]:
+        shape = len(ids), max(map(len, ids))
+        tokens, mask = np.full(shape, self.pad, np.int64), np.zeros(shape, np.int64)
+        for row, one in enumerate(ids):
+            tokens[row, : len(one)], mask[row, : len(one)] = one, 1
+        return {"input_ids": tokens, "attention_mask": mask}
+
+    @classmethod
+    def load(cls, folder: Path, part: dict[str, Any], *_: Any) -> OnnxTextEncoder:
+        """Read what `plait export` wrote."""
+        try:
+            from tokenizers import Tokenizer
+        except ImportError:
+            raise EncoderError("an exported run with texts needs tokenizers; pip install 'plait[onnx]'") from None
+        return cls(Graph(folder / MODEL), Tokenizer.from_file(str(folder / TOKENIZER)), part)
