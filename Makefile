@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[offline,lora,static,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[offline,lora,static,onnx,serve,app,dev]'
 	# Tests compare losses with this package's; what it pins would replace versions plait works with.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps angle-emb==0.6.1
 	touch $(STAMP)
@@ -40,7 +40,7 @@ format: $(STAMP) ## let ruff mend style
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## how fast the parts are on this machine
-	$(BIN)/python -m benchmarks.encode
+	$(BIN)/python -m benchmarks.suite
 
 lock: $(STAMP) ## pin the versions known to work together
 	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate --no-emit-index-url --universal \

@@ -6,7 +6,6 @@ checking them, and none of a kind that can hold code: no pickle is ever opened.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.encoders.base import fingerprint
+from plait.encoders.base import file_digest, fingerprint
 from plait.errors import PlaitError, RunError
 
 if TYPE_CHECKING:
@@ -70,11 +69,17 @@ def describe(engine: Engine) -> dict[str, Any]:
     return {"labels": engine.labels, "config": engine.config.model_dump(), "metrics": engine.metrics}
 
 
-def write_folder(folder: Path, write: Callable[[Path], dict[str, Any]], overwrite: bool = False) -> None:
+def write_folder(
+    folder: Path,
+    write: Callable[[Path], dict[str, Any]],
+    overwrite: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> None:
     """Write a folder with a manifest of its files; it appears whole or not at all.
 
     Args:
         write: fills an empty folder and returns the manifest's own keys.
+        check: looks at the whole folder before it appears; what it raises keeps it from appearing.
 
     Raises:
         RunError: the folder holds something already, or cannot be written.
@@ -92,6 +97,8 @@ def write_folder(folder: Path, write: Callable[[Path], dict[str, Any]], overwrit
             manifest |= {"files": stamps, "plait": __version__}
             (part / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
             part.chmod(0o755)
+            if check is not None:
+                check(part)
             if folder.exists():
                 shutil.rmtree(folder)
             part.rename(folder)
@@ -224,8 +231,4 @@ def _check_files(folder: Path, files: Any, head: str) -> None:
 
 
 def _stamp(path: Path) -> dict[str, Any]:
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "blake2b": digest.hexdigest()}
+    return {"bytes": path.stat().st_size, "blake2b": file_digest(path)}

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plait import __version__
+from plait.cli.app import app_command
+from plait.cli.export import export
 from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Strict, Val, settings_of
+from plait.cli.serve import serve
 from plait.cli.tune import tune
 from plait.errors import DataError, PlaitError, RunError
 
@@ -29,6 +32,9 @@ app = typer.Typer(
 )
 
 app.add_typer(tune, name="tune")
+app.command()(export)
+app.command("app")(app_command)
+app.command()(serve)
 
 
 @app.command()

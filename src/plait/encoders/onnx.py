@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from plait.encoders.base import Strand
+from plait.encoders.base import Strand, file_digest, fingerprint
 from plait.encoders.pixels import Preprocessing
 from plait.errors import EncoderError
 
@@ -19,6 +20,7 @@ class Graph:
     """An ONNX graph with one output; called with its named inputs."""
 
     def __init__(self, path: Path, threads: int | None = None):
+        self.path = path
         try:
             import onnxruntime as ort
         except ImportError:
@@ -37,14 +39,30 @@ class Graph:
         return np.asarray(found, np.float32)
 
 
-class OnnxImageEncoder:
+class _OnnxEncoder:
+    graph: Graph
+    part: dict[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names graph, tokenizer and preprocessing."""
+        folder = self.graph.path.parent
+        digests = {file.name: file_digest(file) for file in sorted(folder.iterdir()) if file.is_file()}
+        return fingerprint({"part": self.part, "files": digests}, {})
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Graphs are written by `plait export` alone. Raises EncoderError."""
+        raise EncoderError("an exported encoder cannot be saved again; copy its folder")
+
+
+class OnnxImageEncoder(_OnnxEncoder):
     """The image strand as a graph: ``pixels`` (B, 3, H, W) uint8 -> (B, dim)."""
 
     strand: Strand = "image"
 
     def __init__(self, graph: Graph, settings: dict[str, Any], part: dict[str, Any]):
         self.graph, self.preprocess = graph, Preprocessing(settings)
-        self.name, self.dim, self.fingerprint = str(part["name"]), int(part["dim"]), str(part["fingerprint"])
+        self.part, self.name, self.dim = part, str(part["name"]), int(part["dim"])
 
     @property
     def size(self) -> int:
@@ -61,14 +79,14 @@ class OnnxImageEncoder:
         return cls(Graph(folder / MODEL), json.loads((folder / SETTINGS).read_text("utf-8")), part)
 
 
-class OnnxTextEncoder:
+class OnnxTextEncoder(_OnnxEncoder):
     """The text strand as a graph: ``input_ids`` and ``attention_mask`` (B, T) int64 -> (B, dim)."""
 
     strand: Strand = "text"
 
     def __init__(self, graph: Graph, tokenizer: Any, part: dict[str, Any]):
         self.graph, self.tokenizer = graph, tokenizer
-        self.name, self.dim, self.fingerprint = str(part["name"]), int(part["dim"]), str(part["fingerprint"])
+        self.part, self.name, self.dim = part, str(part["name"]), int(part["dim"])
         self.batch, self.prompt = int(part["batch"]), str(part["prompt"])
         tokenizer.enable_truncation(int(part["max_length"]))
         tokenizer.no_padding()

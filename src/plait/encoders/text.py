@@ -78,7 +78,8 @@ class SentenceEncoder:
             raise EncoderError(
                 f"text.model '{self.name}' has a module '{foreign[0]}' that a run cannot keep; use another text.model"
             )
-        self.model.save(str(folder), create_model_card=False, safe_serialization=True)
+        with quiet():
+            self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {
             "kind": "sentence", "name": self.name, "prompt": self.prompt, "batch": self.batch,
             "precision": self.precision,

@@ -1,0 +1,69 @@
+"""Rows a second of each encoder, beside plain timm and sentence-transformers loops, and of full-size photos."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.timing import Table, seconds
+from plait.classifier import Classifier
+from plait.data.pairs import Pairs
+from plait.encoders.image import TimmEncoder
+from plait.encoders.text import SentenceEncoder
+from plait.encoding import encode_images, encode_texts
+
+BATCH, PHOTOS = 128, 200
+
+
+def measure(classifier: Classifier, pairs: Pairs, table: Table) -> None:
+    """Add the rows."""
+    image, (text, *_) = classifier.encoders_.image, classifier.encoders_.text
+    assert isinstance(image, TimmEncoder)
+    found = seconds(lambda: encode_images(image, pairs, batch=BATCH))
+    plain = seconds(lambda: plain_images(image, pairs))
+    table.add("images", rows_a_second=len(pairs) / found, of_a_plain_timm_loop=plain / found)
+    photos = Pairs.from_columns(images=[photo(i) for i in range(PHOTOS)])
+    found = seconds(lambda: encode_images(image, photos, batch=BATCH), 2)
+    plain = seconds(lambda: plain_images(image, photos), 2)
+    table.add("photos of 1024 x 768", rows_a_second=PHOTOS / found, of_a_plain_timm_loop=plain / found)
+    found = seconds(lambda: encode_texts([text], pairs))
+    if isinstance(text, SentenceEncoder):
+        plain = seconds(lambda: plain_texts(text, pairs))
+        table.add("texts", rows_a_second=len(pairs) / found, of_a_plain_sentence_transformers_loop=plain / found)
+    else:
+        table.add("texts", rows_a_second=len(pairs) / found)
+
+
+def photo(seed: int) -> bytes:
+    """A JPEG of 1024 x 768 pixels with structure of every size."""
+    rng = np.random.default_rng(seed)
+    layers = [rng.integers(0, 256, (3 * 2**k, 4 * 2**k, 3), np.uint8) for k in range(2, 8)]
+    scaled = [np.asarray(Image.fromarray(layer).resize((1024, 768)), np.float32) for layer in layers]
+    buffer = io.BytesIO()
+    Image.fromarray(np.mean(scaled, axis=0).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def plain_images(encoder: TimmEncoder, pairs: Pairs) -> np.ndarray:
+    """Decode, transform and encode batch by batch, as a notebook does with timm alone."""
+    from timm.data.transforms_factory import create_transform
+
+    transform: Any = create_transform(**encoder.settings, is_training=False)
+    images = [ref.load() for ref in pairs.images() if ref is not None]
+    model = encoder.model.to(memory_format=torch.contiguous_format)
+    found = []
+    with torch.inference_mode():
+        for i in range(0, len(images), BATCH):
+            opened = (Image.open(io.BytesIO(one)).convert("RGB") for one in images[i : i + BATCH])
+            found.append(model(torch.stack([transform(one) for one in opened])))
+    model.to(memory_format=torch.channels_last)
+    return torch.cat(found).numpy()
+
+
+def plain_texts(encoder: SentenceEncoder, pairs: Pairs) -> np.ndarray:
+    """What sentence-transformers does by default."""
+    return np.asarray(encoder.model.encode([text or "" for text in pairs.texts], show_progress_bar=False))

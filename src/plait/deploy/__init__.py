@@ -1,0 +1,1 @@
+"""Runs at work outside Python: the web page, the server, exported graphs."""

@@ -1,0 +1,103 @@
+"""What an engine says of one picture and its title: both, each alone, and which of them decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from plait.encoding import Features
+from plait.engine import Engine
+from plait.predictions import TOP
+from plait.report.html import sure
+
+NAMES = {"image": "picture", "text": "title"}
+LITTLE = 0.1  # of probability; what moves an answer by less did not decide it
+
+
+@dataclass(frozen=True)
+class Column:
+    """One answer: its name, and the best labels with their probabilities, best first."""
+
+    name: str
+    strand: str
+    top: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        label: the most probable label, and its probability in `sureness`.
+        index: the label's number.
+        columns: of both strands together, then of each alone; one where only one is given.
+        verdict: which strand decided, in one sentence. detail: the figures behind it, or empty.
+    """
+
+    label: str
+    sureness: float
+    index: int
+    columns: list[Column]
+    verdict: str
+    detail: str
+
+
+def reply(engine: Engine, pixels: np.ndarray | None, text: str | None) -> Reply:
+    """Answer for a picture, (3, H, W) uint8 as `Engine.decode` gives it, and a text; at most one of them is None."""
+    found = engine.encode([pixels], [text])
+    given = [strand for strand, one in found.items() if one.present[0]]
+    full = engine.probabilities(found)[0]
+    index = int(full.argmax())
+    first = ("together", "both") if len(given) != 1 else (f"{NAMES[given[0]]} alone", given[0])
+    columns = [_column(engine, *first, full)]
+    if len(given) > 1:
+        for strand in given:
+            alone = engine.probabilities({other: _hidden(one, other != strand) for other, one in found.items()})[0]
+            columns.append(_column(engine, f"{NAMES[strand]} alone", strand, alone))
+    verdict, detail = _verdict(engine, found, given, columns)
+    return Reply(engine.labels[index], float(full[index]), index, columns, verdict, detail)
+
+
+def read_text(engine: Engine, text: str | None) -> str | None:
+    """A text as the engine reads it: cleaned where its configuration says so; None where nothing is left."""
+    if not text or not text.strip():
+        return None
+    if not engine.config.text.clean:
+        return text
+    from plait.data.clean import clean
+
+    return clean(text)
+
+
+def _hidden(features: Features, hide: bool) -> Features:
+    return Features(features.vectors, np.zeros_like(features.present)) if hide else features
+
+
+def _column(engine: Engine, name: str, strand: str, probabilities: np.ndarray) -> Column:
+    order = np.argsort(-probabilities, kind="stable")[:TOP]
+    return Column(name, strand, [(engine.labels[k], float(probabilities[k])) for k in order])
+
+
+def _verdict(engine: Engine, found: dict[str, Features], given: list[str], columns: list[Column]) -> tuple[str, str]:
+    """Which strand decided, by how much the answer loses without it."""
+    label, sureness = columns[0].top[0]
+    if len(given) < 2:
+        if len(engine.strands) < 2:
+            return f"This run reads {NAMES[engine.strands[0]]}s only.", ""
+        missing = NAMES["text" if given == ["image"] else "image"]
+        return f"By the {NAMES[given[0]]} alone: there is no {missing}.", ""
+    moved = {strand: float(values[0]) for strand, values in engine.effects(found).items()}
+    alone = {column.strand: column.top[0][0] for column in columns[1:]}
+    lead, other = sorted(moved, key=lambda strand: (alone[strand] != label, -moved[strand]))
+    without = [f"{sure(max(0.0, sureness - moved[strand]))} without the {NAMES[strand]}" for strand in (lead, other)]
+    detail = f"{label}: {sure(sureness)} with both, {without[0]}, {without[1]}."
+    if alone[lead] != label:
+        return "Neither says so alone; together they do.", detail
+    if alone[other] != label:
+        return f"The {NAMES[lead]} decided; the {NAMES[other]} alone says {alone[other]}.", detail
+    if moved[lead] < LITTLE:
+        return "Picture and title agree; either alone would have been enough.", detail
+    if moved[other] > moved[lead] / 2:
+        return "Picture and title agree, and both were needed to be this sure.", detail
+    return f"Picture and title agree; the {NAMES[lead]} counted more.", detail

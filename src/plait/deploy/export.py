@@ -1,0 +1,154 @@
+"""`plait export`: a run as ONNX graphs, tokenizer and preprocessing; a folder that predicts without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plait.classifier import Classifier
+from plait.data.check import require_known_labels, require_labels
+from plait.data.pairs import Pairs
+from plait.data.read import read_as
+from plait.deploy import graphs
+from plait.deploy.quantise import quantise_images, quantise_texts
+from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.image import TimmEncoder
+from plait.encoders.onnx import MODEL, SETTINGS, TOKENIZER
+from plait.encoders.prompts import FIELD, prompted
+from plait.encoders.text import SentenceEncoder
+from plait.encoders.tfidf import TfidfEncoder
+from plait.encoding import decode
+from plait.engine import Engine
+from plait.errors import EncoderError, RunError
+from plait.fusion.build import strands_of
+from plait.runs import EXPORTED, GRAPH, describe, write_folder
+
+CALIBRATION = 256  # images that ranges are taken from
+ROOM = 512  # tokens, where an encoder names no limit
+WARM = 64  # rows that are not timed
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One engine on the same labelled rows.
+
+    Attributes:
+        accuracy: 0 to 1. rows_a_second: from raw pairs to answers.
+    """
+
+    accuracy: float
+    rows_a_second: float
+
+
+def export(
+    classifier: Classifier, folder: Path, data: Any = None, max_drop: float | None = None, overwrite: bool = False
+) -> dict[str, Measured]:
+    """Write a fitted classifier as ONNX graphs; the folder appears whole or not at all.
+
+    Args:
+        data: labelled rows to measure on, anything `plait.read` takes; 8-bit ranges are taken from some of them.
+        max_drop: percentage points of accuracy that 8-bit integers may cost; None keeps 32 bits.
+
+    Returns:
+        The run and its export, measured on `data`; empty without.
+
+    Raises:
+        RunError: the folder is taken, a part of the model has no graph, or more accuracy is lost.
+    """
+    pairs = read_as(data, classifier.config) if data is not None else None
+    measured: dict[str, Measured] = {}
+
+    def write(part: Path) -> dict[str, Any]:
+        manifest = _write(classifier, part)
+        if max_drop is not None:
+            if pairs is None:
+                raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
+            _quantise(classifier.engine, pairs, part)
+        return manifest
+
+    def check(part: Path) -> None:
+        if pairs is None:
+            return
+        measured["run"] = measure(classifier.engine, pairs)
+        measured["export"] = measure(Engine.open(part), pairs)
+        drop = 100 * (measured["run"].accuracy - measured["export"].accuracy)
+        if max_drop is not None and drop > max_drop:
+            raise RunError(
+                f"8-bit integers cost {drop:.2f} points of accuracy on '{data}', more than --max-drop {max_drop:g}; "
+                "nothing was written: raise --max-drop, or export without --int8"
+            )
+
+    write_folder(folder, write, overwrite, check)
+    return measured
+
+
+def measure(engine: Engine, pairs: Pairs) -> Measured:
+    """Accuracy on labelled rows, and rows a second from raw pairs to answers, nothing from a store."""
+    require_known_labels(pairs, engine.labels)
+    labels = np.array(require_labels(pairs))
+    engine.predict_proba(pairs.select(range(min(len(pairs), WARM))))
+    start = time.perf_counter()
+    answers = np.array(engine.labels)[engine.predict_proba(pairs).argmax(1)]
+    return Measured(float((answers == labels).mean()), len(pairs) / (time.perf_counter() - start))
+
+
+def _write(classifier: Classifier, folder: Path) -> dict[str, Any]:
+    """Every graph with what belongs to it; returns the manifest."""
+    encoders, parts = classifier.encoders_, dict[str, Any]()
+    if isinstance(encoders.image, TimmEncoder):
+        parts["image"] = {"folder": "image", **_image(encoders.image, folder / "image")}
+    parts["text"] = [
+        {"folder": f"text-{i}", **_text(encoder, folder / f"text-{i}")} for i, encoder in enumerate(encoders.text)
+    ]
+    shape, strands = classifier.spec_.shape, strands_of(classifier.spec_.model)
+    graphs.head_graph(classifier.head_, {strand: shape.dims[strand] for strand in strands}, folder / GRAPH)
+    head = {"kind": "onnx", "model": classifier.spec_.model}
+    return describe(classifier.engine) | {"format": EXPORTED, "encoders": parts, "head": head}
+
+
+def _image(encoder: TimmEncoder, folder: Path) -> dict[str, Any]:
+    graphs.image_graph(encoder, folder / MODEL)
+    (folder / SETTINGS).write_text(json.dumps(encoder.settings, default=list), "utf-8")
+    return {"kind": "onnx", "name": encoder.name, "dim": encoder.dim}
+
+
+def _text(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
+    if isinstance(encoder, TfidfEncoder):
+        return encoder.save(folder)
+    assert isinstance(encoder, SentenceEncoder)
+    graphs.text_graph(encoder, folder / MODEL)
+    tokenizer = encoder.model.tokenizer
+    fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if not hasattr(fast, "to_str"):
+        raise EncoderError(f"text.model '{encoder.name}': its tokenizer has no tokenizer.json; use another text.model")
+    (folder / TOKENIZER).write_text(fast.to_str(), "utf-8")
+    template = encoder.prompt if FIELD in encoder.prompt else prompted(encoder.model, [], encoder.prompt)[1]
+    return {
+        "kind": "onnx", "name": encoder.name, "dim": encoder.dim,
+        "batch": encoder.batch, "prompt": template, "max_length": encoder.model.max_seq_length or ROOM,
+        "pad": getattr(tokenizer, "pad_token_id", None) or 0,
+    }  # fmt: skip
+
+
+def _quantise(engine: Engine, pairs: Pairs, folder: Path) -> None:
+    if engine.encoders.image is not None:
+        quantise_images(folder / "image" / MODEL, _pixels(engine.encoders.image, pairs))
+    for i, encoder in enumerate(engine.encoders.text):
+        if isinstance(encoder, SentenceEncoder):
+            quantise_texts(folder / f"text-{i}" / MODEL)
+
+
+def _pixels(encoder: ImageEncoder, pairs: Pairs) -> np.ndarray:
+    """Some readable images, drawn evenly over the rows."""
+    rows = np.flatnonzero(pairs.has_image)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION)).astype(int)]
+    refs = [ref for ref in pairs.images(rows.tolist()) if ref is not None]
+    pixels = [found for found, _ in (decode(encoder, ref) for ref in refs) if found is not None]
+    if not pixels:
+        raise RunError(f"{pairs.source}: no readable image to take 8-bit ranges from; give other rows with --data")
+    return np.stack(pixels)

@@ -1,0 +1,192 @@
+"""Exported runs answer as the runs they were made from, without PyTorch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+import plait
+from plait.classifier import Classifier
+from plait.config import Config
+from plait.data.pairs import Pairs
+from plait.deploy.export import export
+from plait.engine import Engine, Item
+from plait.errors import RunError
+from plait.features import FeatureStore
+from toys import picture
+
+ROOT = Path(__file__).parents[2]
+
+
+def holed(pairs: Pairs) -> Pairs:
+    """Every third row without its image, every fifth without its text."""
+    images = [None if i % 3 == 0 else ref.bytes for i, ref in enumerate(pairs.images()) if ref is not None]
+    texts = [None if i % 5 == 0 else text for i, text in enumerate(pairs.texts)]
+    return Pairs.from_columns(images, texts, pairs.labels, pairs.ids)
+
+
+@pytest.fixture(scope="module")
+def fitted(toy_config: Callable[..., Config], drawn: Pairs) -> Classifier:
+    return Classifier(toy_config("model=late", "head.late=stacking")).fit(drawn)
+
+
+@pytest.fixture(scope="module")
+def exported(fitted: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "run"
+    assert export(fitted, folder) == {}
+    return folder
+
+
+HEADS = [
+    ("model=image",),
+    ("model=text", "head.kind=mlp"),
+    ("model=late", "head.late=weighted"),
+    ("model=early",),
+    ("model=early", "head.early=towers", "head.towers.image=[8]", "head.towers.text=[8]"),
+    ("model=early", "head.early=huse", "head.huse.image=[8]", "head.huse.text=[8]"),
+]
+
+
+@pytest.mark.parametrize("overrides", HEADS, ids=lambda overrides: "-".join(overrides[:2]))
+def test_every_head_answers_alike(
+    overrides: tuple[str, ...], toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
+) -> None:
+    classifier = Classifier(toy_config(*overrides)).fit(drawn)
+    export(classifier, tmp_path / "out")
+    engine, pairs = Engine.open(tmp_path / "out"), holed(drawn)
+    assert engine.labels == classifier.classes_
+    assert engine.strands == classifier.engine.strands
+    wanted, got = (one.head(one.features(pairs)) for one in (classifier.engine, engine))
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+    assert np.abs(np.diff(wanted, axis=0)).max() > 0.01
+
+
+def test_tfidf_beside_a_graph(
+    toy_config: Callable[..., Config], drawn: Pairs, text_folder: Path, tmp_path: Path
+) -> None:
+    classifier = Classifier(toy_config("model=early", f"text.model={text_folder}+tfidf")).fit(drawn)
+    export(classifier, tmp_path / "out")
+    pairs = holed(drawn)
+    found = Engine.open(tmp_path / "out").predict_proba(pairs)
+    np.testing.assert_allclose(found, classifier.predict_proba(pairs), atol=1e-5)
+
+
+@pytest.mark.parametrize("prompt", ["query: ", "say {text} again"])
+def test_prompts_and_long_texts(prompt: str, toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path) -> None:
+    config = toy_config("model=text", f"text.prompt='{prompt}'", "text.max_length=12")
+    classifier = Classifier(config).fit(drawn)
+    export(classifier, tmp_path / "out")
+    pairs = Pairs.from_columns(texts=["soup", "red bean soup " * 20, "ramen with egg and noodles and much more to say"])
+    found = Engine.open(tmp_path / "out").predict_proba(pairs)
+    np.testing.assert_allclose(found, classifier.predict_proba(pairs), atol=1e-5)
+
+
+def test_one_by_one_as_in_a_table(fitted: Classifier, exported: Path) -> None:
+    items = [Item(picture(1), "soup"), Item(picture(2)), Item(None, "ramen"), Item(picture(3), "  ")]
+    pairs = Pairs.from_columns([item.image for item in items], [item.text for item in items])
+    wanted = fitted.predict_proba(pairs)
+    for engine in (fitted.engine, Engine.open(exported)):
+        np.testing.assert_allclose(engine.answer(items), wanted, atol=1e-5)
+        for item, row in zip(items, wanted, strict=True):
+            np.testing.assert_allclose(engine.answer([item])[0], row, atol=1e-5)
+
+
+def test_features_of_a_graph_are_kept_apart(
+    fitted: Classifier, exported: Path, drawn: Pairs, store: FeatureStore
+) -> None:
+    fitted.engine.predict_proba(drawn, store)
+    before = {path.name for path in store.folder.rglob("*.lance")}
+    Engine.open(exported).predict_proba(drawn, store)
+    assert len({path.name for path in store.folder.rglob("*.lance")} - before) == 2
+
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {names!r}:
+            raise ImportError(f'{{name}} is blocked')
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def test_predicting_imports_no_torch(exported: Path, drawn: Pairs, fitted: Classifier, tmp_path: Path) -> None:
+    drawn.table.to_parquet(tmp_path / "rows.parquet")
+    code = BLOCKED.format(names=("torch", "timm", "sentence_transformers", "transformers", "lightning", "sklearn"))
+    code += (
+        f"import plait.cli; sys.argv = ['plait', 'predict', {str(exported)!r}, {str(tmp_path / 'rows.parquet')!r}]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code + "plait.cli.main()"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answers = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["label"] for row in answers] == fitted.predict(drawn).tolist()
+
+
+def test_the_example_of_the_docs(exported: Path, fitted: Classifier, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "export.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "picture.png").write_bytes(picture(5))
+    script = BLOCKED.format(names=("torch", "plait", "transformers", "torchvision")) + code
+    command = [sys.executable, "-c", script, str(exported), str(tmp_path / "picture.png"), "spicy ramen"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wanted,) = fitted.engine.answer([Item(picture(5), "spicy ramen")])
+    best = wanted.argsort()[::-1][:5]
+    assert done.stdout.splitlines() == [f"{wanted[k]:.4f}  {fitted.classes_[k]}" for k in best]
+
+
+def test_8_bits(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
+    measured = export(fitted, tmp_path / "small", drawn, max_drop=100.0)
+    engine = Engine.open(tmp_path / "small")
+    found = engine.predict_proba(drawn)
+    labels = np.array(drawn.labels)
+    accuracy = [
+        float((np.array(engine.labels)[one.argmax(1)] == labels).mean()) for one in (fitted.predict_proba(drawn), found)
+    ]
+    assert [measured["run"].accuracy, measured["export"].accuracy] == accuracy
+    difference = np.abs(found - fitted.predict_proba(drawn)).max()
+    assert 1e-5 < difference < 0.2
+    graph = (tmp_path / "small" / "image" / "model.onnx").read_bytes()
+    assert b"QuantizeLinear" in graph
+
+
+def test_8_bits_that_cost_too_much_are_not_written(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
+    with pytest.raises(
+        RunError, match=r"^8-bit integers cost -?[\d.]+ points of accuracy on '.*', more than --max-drop "
+    ):
+        export(fitted, tmp_path / "small", drawn, max_drop=-101.0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^--out '.*' already holds a run; choose another folder, or replace it with"):
+        export(fitted, exported)
+    with pytest.raises(RunError, match=rf"^'{exported}' is an exported run, which answers only; open it with plait\."):
+        plait.load(exported)
+    with pytest.raises(
+        RunError, match=r"^8-bit ranges and the accuracy they cost need labelled rows; give --data DATA$"
+    ):
+        export(fitted, tmp_path / "small", max_drop=1.0)
+
+
+def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(exported, tmp_path / "copy")
+    graph = tmp_path / "copy" / "head.onnx"
+    graph.write_bytes(graph.read_bytes()[:-20])
+    with pytest.raises(RunError, match=r"^run '.*': 'head.onnx' is not as it was written; copy the run again"):
+        Engine.open(tmp_path / "copy")
