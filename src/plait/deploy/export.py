@@ -26,6 +26,7 @@ from plait.encoding import decode
 from plait.engine import Engine
 from plait.errors import EncoderError, RunError
 from plait.fusion.build import strands_of
+from plait.progress import say
 from plait.runs import EXPORTED, GRAPH, describe, write_folder
 
 CALIBRATION = 256  # images that ranges are taken from
@@ -61,14 +62,46 @@ def export(
         RunError: the folder is taken, a part of the model has no graph, or more accuracy is lost.
     """
     pairs = read_as(data, classifier.config) if data is not None else None
+    if max_drop is None:
+        return _export(classifier, folder, pairs, None, overwrite)
+    if pairs is None:
+        raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
+    try:
+        return _export(classifier, folder, pairs, Int8(max_drop), overwrite)
+    except _TooMuchError as lost:
+        say(f"8 bits throughout cost {lost.points:.2f} points; trying with the touchy layers in 32 bits ...")
+    try:
+        return _export(classifier, folder, pairs, Int8(max_drop, careful=True), overwrite)
+    except _TooMuchError as lost:
+        raise RunError(
+            f"8-bit integers cost {lost.points:.2f} points of accuracy on '{pairs.source}', more than --max-drop "
+            f"{max_drop:g}; nothing was written: raise --max-drop, or export without --int8"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Int8:
+    """What 8-bit integers may cost, in percentage points, and whether touchy layers are spared."""
+
+    max_drop: float
+    careful: bool = False
+
+
+class _TooMuchError(Exception):
+    def __init__(self, points: float):
+        super().__init__(points)
+        self.points = points
+
+
+def _export(
+    classifier: Classifier, folder: Path, pairs: Pairs | None, int8: Int8 | None, overwrite: bool
+) -> dict[str, Measured]:
     measured: dict[str, Measured] = {}
 
     def write(part: Path) -> dict[str, Any]:
         manifest = _write(classifier, part)
-        if max_drop is not None:
-            if pairs is None:
-                raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
-            _quantise(classifier.engine, pairs, part)
+        if int8 is not None and pairs is not None:
+            _quantise(classifier.engine, pairs, part, int8.careful)
         return manifest
 
     def check(part: Path) -> None:
@@ -77,11 +110,8 @@ def export(
         measured["run"] = measure(classifier.engine, pairs)
         measured["export"] = measure(Engine.open(part), pairs)
         drop = 100 * (measured["run"].accuracy - measured["export"].accuracy)
-        if max_drop is not None and drop > max_drop:
-            raise RunError(
-                f"8-bit integers cost {drop:.2f} points of accuracy on '{data}', more than --max-drop {max_drop:g}; "
-                "nothing was written: raise --max-drop, or export without --int8"
-            )
+        if int8 is not None and drop > int8.max_drop:
+            raise _TooMuchError(drop)
 
     write_folder(folder, write, overwrite, check)
     return measured
@@ -135,12 +165,12 @@ def _text(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _quantise(engine: Engine, pairs: Pairs, folder: Path) -> None:
+def _quantise(engine: Engine, pairs: Pairs, folder: Path, careful: bool) -> None:
     if engine.encoders.image is not None:
-        quantise_images(folder / "image" / MODEL, _pixels(engine.encoders.image, pairs))
+        quantise_images(folder / "image" / MODEL, _pixels(engine.encoders.image, pairs), careful)
     for i, encoder in enumerate(engine.encoders.text):
         if isinstance(encoder, SentenceEncoder):
-            quantise_texts(folder / f"text-{i}" / MODEL)
+            quantise_texts(folder / f"text-{i}" / MODEL, careful)
 
 
 def _pixels(encoder: ImageEncoder, pairs: Pairs) -> np.ndarray:

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 
 BATCH = 32
+PRODUCTS = ["Conv", "MatMul", "Gemm"]
 
 
-def quantise_images(path: Path, pixels: np.ndarray) -> None:
+def quantise_images(path: Path, pixels: np.ndarray, careful: bool = False) -> None:
     """Quantise an image graph in place: 8-bit weights a channel, 8-bit activations.
 
     Ranges are the extremes seen on the given images.
 
     Args:
         pixels: (N, 3, H, W) uint8 of the images that ranges are taken from.
+        careful: matrix products and convolutions only; what is computed element by element stays in 32 bits.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -29,19 +31,44 @@ def quantise_images(path: Path, pixels: np.ndarray) -> None:
         quantize_static(
             str(ready), str(path), _Reader(pixels), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            op_types_to_quantize=PRODUCTS if careful else None,
         )  # fmt: skip
     ready.unlink()
 
 
-def quantise_texts(path: Path) -> None:
-    """Quantise a text graph in place: 8-bit weights a channel; activations as they come, batch by batch."""
+def quantise_texts(path: Path, careful: bool = False) -> None:
+    """Quantise a text graph in place: 8-bit weights a channel; activations as they come, batch by batch.
+
+    Args:
+        careful: layers with fewer outputs than inputs, the second of each feed-forward block, stay in 32 bits: their
+            inputs have the outliers that 8 bits cannot hold (Bondarenko et al. 2021, arXiv:2109.12948).
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     whole = path.with_name("whole.onnx")
     path.rename(whole)
     with _quiet():
-        quantize_dynamic(str(whole), str(path), per_channel=True, weight_type=QuantType.QInt8)
+        kept = _contracting(whole) if careful else []
+        quantize_dynamic(
+            str(whole), str(path), per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=kept
+        )  # fmt: skip
     whole.unlink()
+
+
+def _contracting(path: Path) -> list[str]:
+    """Names of the matrix products with a weight (I, O) of I > O."""
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        shape = next((shapes[name] for name in node.input if len(shapes.get(name, ())) == 2), None)
+        if node.op_type in PRODUCTS and shape is not None:
+            turned = any(one.name == "transB" and one.i for one in node.attribute)
+            inputs, outputs = shape[::-1] if turned else shape
+            found += [node.name] if inputs > outputs else []
+    return found
 
 
 class _Reader:

@@ -11,6 +11,7 @@ import numpy as np
 
 from plait.encoders.base import Strand, file_digest, fingerprint
 from plait.encoders.pixels import Preprocessing
+from plait.encoders.prompts import FIELD, cut, room_for
 from plait.errors import EncoderError
 
 MODEL, SETTINGS, TOKENIZER = "model.onnx", "preprocessing.json", "tokenizer.json"
@@ -88,23 +89,30 @@ class OnnxTextEncoder(_OnnxEncoder):
         self.graph, self.tokenizer = graph, tokenizer
         self.part, self.name, self.dim = part, str(part["name"]), int(part["dim"])
         self.batch, self.prompt = int(part["batch"]), str(part["prompt"])
-        tokenizer.enable_truncation(int(part["max_length"]))
+        self.pad, self.limit = int(part["pad"]), int(part["max_length"])
+        # One for texts with their prompt, one that measures a text without it.
+        self.whole = type(tokenizer).from_str(tokenizer.to_str())
+        self.whole.no_truncation()
         tokenizer.no_padding()
-        self.pad = int(part["pad"])
+        tokenizer.enable_truncation(self.limit)
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dim) float32."""
-        if "{text}" in self.prompt:
-            texts = [self.prompt.replace("{text}", text) for text in texts]
-        else:
-            texts = [self.prompt + text for text in texts]
-        ids = [one.ids for one in self.tokenizer.encode_batch(texts)]
+        ids = [one.ids for one in self.tokenizer.encode_batch(self._prompted(texts))]
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))  # texts of like length waste no padding
         vectors = np.zeros((len(texts), self.dim), np.float32)
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
             vectors[rows] = self.graph(self._padded([ids[row] for row in rows]))
         return vectors
+
+    def _prompted(self, texts: list[str]) -> list[str]:
+        """As `plait.encoders.prompts.prompted` does it."""
+        if FIELD not in self.prompt:
+            return [self.prompt + text for text in texts]
+        room = room_for(self.limit, len(self.whole.encode(self.prompt.replace(FIELD, "")).ids))
+        places = [one.offsets for one in self.whole.encode_batch(texts, add_special_tokens=False)]
+        return [self.prompt.replace(FIELD, text) for text in cut(texts, places, room)]
 
     def _padded(self, ids: list[list[int]]) -> dict[str, np.ndarray]:
         shape = len(ids), max(map(len, ids))

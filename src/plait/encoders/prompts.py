@@ -36,9 +36,19 @@ def _fitting(model: SentenceTransformer, texts: list[str], template: str) -> lis
     tokenizer, limit = model.tokenizer, model.max_seq_length
     if limit is None or not texts or not getattr(tokenizer, "is_fast", False):
         return texts
-    room = limit - len(tokenizer(template.replace(FIELD, ""), verbose=False)["input_ids"]) - SLACK
+    room = room_for(limit, len(tokenizer(template.replace(FIELD, ""), verbose=False)["input_ids"]))
+    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+    return cut(texts, tokenizer(texts, **options)["offset_mapping"], room)
+
+
+def room_for(limit: int, template: int) -> int:
+    """Tokens that a template of so many tokens leaves a text. Raises ConfigError where it leaves none."""
+    room = limit - template - SLACK
     if room < 1:
         raise ConfigError(f"text.prompt leaves a text none of the {limit} tokens that are read; raise text.max_length")
-    options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
-    places = tokenizer(texts, **options)["offset_mapping"]
+    return room
+
+
+def cut(texts: list[str], places: Sequence[Sequence[tuple[int, int]]], room: int) -> list[str]:
+    """Each text up to the end of its token number `room`, given where the tokens of each begin and end."""
     return [text if len(at) <= room else text[: at[room - 1][1]] for text, at in zip(texts, places, strict=True)]
