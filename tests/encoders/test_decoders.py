@@ -20,6 +20,7 @@ from plait.errors import ConfigError, EncoderError
 from plait.fusion.batch import Strands
 from plait.preparing import Preparation
 from plait.tuning.joint import JointRows, _Network, _Task
+from plait.tuning.text import tune_text
 
 TEXTS = ["red soup", "a bowl of fresh green soup with blue fish and rice", "dish", "the dish"]
 WORDS = ["a", "and", "blue", "bowl", "cake", "dish", "fish", "fresh", "green", "in", "of", "one", "red", "rice", "soup"]
@@ -287,3 +288,36 @@ def test_a_tuned_encoder_keeps_the_pooling_of_its_folder(
     settings = ("text.tune=true", "text.pooling=mean", "text.precision=auto")
     prepared = Preparation(drawn, toy_config(*settings), ("text",))
     assert prepared.encoders.text[0].fingerprint == opened(folders["uae"]).fingerprint
+
+
+FAMILIES = [("llama", ("text.train.lora=4", f"text.prompt={json.dumps(ANGLE_PROMPT)}")), ("uae", ()), ("roberta", ())]
+
+
+@pytest.mark.parametrize(("kind", "overrides"), [*FAMILIES, ("modernbert", ()), ("gpt2", ("text.train.lora=4",))])
+def test_every_family_is_tuned_saved_and_opened_again(
+    folders: dict[str, Path], kind: str, overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A class is told by one word among others."""
+    from sentence_transformers import SentenceTransformer
+
+    rng = np.random.default_rng(0)
+    texts, targets = [], torch.arange(160) % 2
+    for target in targets.tolist():
+        words = [*rng.choice(["bowl", "rice", "cake", "one", "fish", "green"], 5), "red" if target else "blue"]
+        texts.append(" ".join(rng.permutation(words)))
+    train = ("epochs=6", "lr=5e-3", "batch=16", "head_lr=1e-2", "precision=32", "patience=4")
+    settings = [f"text.model={folders[kind]}", *(f"text.train.{one}" for one in train), *overrides]
+    config = configure(overrides=settings).text
+    rows = list(texts)
+    tuned = tune_text((rows[:120], targets[:120]), (rows[120:], targets[120:]), 2, config)
+    assert max(entry["val_accuracy"] for entry in tuned.curve) > 0.9
+    tuned.encoder.save(tmp_path / "tuned")
+    assert not list((tmp_path / "tuned").rglob("*adapter*"))
+    again = load_sentence_encoder(str(tmp_path / "tuned"), config.model_copy(update={"model": "tuned"}))
+    np.testing.assert_allclose(again.encode(texts), tuned.encoder.encode(texts), atol=1e-5)
+    anyone = SentenceTransformer(str(tmp_path / "tuned"), device="cpu")
+    asked, prefix = prompted(anyone, texts, config.prompt)
+    found = anyone.encode(asked, prompt=prefix, show_progress_bar=False)
+    np.testing.assert_allclose(found, tuned.encoder.encode(texts), atol=1e-5)
+    before = opened(folders[kind], *overrides)
+    assert np.abs(before.encode(texts) - tuned.encoder.encode(texts)).max() > 0.05

@@ -156,7 +156,9 @@ def _text(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
     fast = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(fast, "to_str"):
         raise EncoderError(f"text.model '{encoder.name}': its tokenizer has no tokenizer.json; use another text.model")
-    (folder / TOKENIZER).write_text(fast.to_str(), "utf-8")
+    # How it cut and padded the last batch is kept with it, but does not bind the next.
+    plain = json.loads(fast.to_str()) | {"truncation": None, "padding": None}
+    (folder / TOKENIZER).write_text(json.dumps(plain, ensure_ascii=False), "utf-8")
     template = encoder.prompt if FIELD in encoder.prompt else prompted(encoder.model, [], encoder.prompt)[1]
     return {
         "kind": "onnx", "name": encoder.name, "dim": encoder.dim,

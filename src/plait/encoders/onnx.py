@@ -90,10 +90,10 @@ class OnnxTextEncoder(_OnnxEncoder):
         self.part, self.name, self.dim = part, str(part["name"]), int(part["dim"])
         self.batch, self.prompt = int(part["batch"]), str(part["prompt"])
         self.pad, self.limit = int(part["pad"]), int(part["max_length"])
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
         # One for texts with their prompt, one that measures a text without it.
         self.whole = type(tokenizer).from_str(tokenizer.to_str())
-        self.whole.no_truncation()
-        tokenizer.no_padding()
         tokenizer.enable_truncation(self.limit)
 
     def encode(self, texts: list[str]) -> np.ndarray:
