@@ -11,10 +11,11 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import plait
-from benchmarks import answering, encoding, starting
+from benchmarks import answering, encoding, serve, starting
 from benchmarks.timing import Table
 from plait.classifier import Classifier
 from plait.deploy.export import export
@@ -24,6 +25,7 @@ from plait.engine import Engine
 from plait.errors import PlaitError
 
 ROWS = 2000
+CLIENTS, SECONDS = (1, 8, 32), 6.0
 
 
 def main() -> None:
@@ -59,8 +61,25 @@ def measure(folder: Path, arguments: argparse.Namespace, table: Table) -> None:
     encoding.measure(classifier, pairs, table)
     table.section("answer")
     answering.measure(engines, pairs, table)
+    table.section("serve")
+    serving(folder, table)
     table.section("start")
     starting.measure(folder, pairs, settings, table)
+
+
+def serving(folder: Path, table: Table) -> None:
+    """Good requests from clients that each wait for their answer; they share the machine with the server."""
+    for name in ("run", "int8"):
+        server, port = serve.start(folder / name, [])
+        try:
+            for clients in CLIENTS:
+                tally = serve.load(port, clients, SECONDS, kinds=["good"])
+                waited = {f"p{share}_ms": float(np.percentile(tally.times, share)) * 1000 for share in (50, 99)}
+                rows = tally.statuses["good 200"] / SECONDS
+                table.add(f"{name}, {clients} clients", rows_a_second=rows, **waited)
+        finally:
+            server.terminate()
+            server.wait(60)
 
 
 def _text_model() -> str:
