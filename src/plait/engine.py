@@ -159,9 +159,10 @@ class Engine:
         """
         reads_images = self.encoders.image is not None
         images = [self.decode(item.image) if item.image and reads_images else None for item in items]
-        return self.probabilities(self.encode(images, [self._clean(item.text) for item in items]))
+        return self.probabilities(self.encode(images, [self.clean(item.text) for item in items]))
 
-    def _clean(self, text: str | None) -> str | None:
+    def clean(self, text: str | None) -> str | None:
+        """A text as the encoders take it: without debris, where the run was trained so."""
         if text is None or not self.config.text.clean:
             return text
         from plait.data.clean import clean

@@ -54,7 +54,7 @@ def check(raw: Raw, engine: Engine, limits: Limits) -> Checked:
     """
     text = _text(raw.text, limits)
     reads = engine.strands
-    said = engine._clean(text) if text is not None and "text" in reads else None
+    said = engine.clean(text) if text is not None and "text" in reads else None
     said = said if said and said.strip() else None
     content = None if raw.image is None else _content(raw.image)
     shown = content if "image" in reads else None

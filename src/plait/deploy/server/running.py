@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from plait.engine import Engine
 
+BACKLOG = 2048  # connections that wait to be accepted
+
 
 @dataclass(frozen=True)
 class Options:
@@ -58,6 +60,10 @@ def serve(run: Path, options: Options) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:  # another server was bound to it at the same time, and was quicker
+        raise RunError(f"cannot listen on {host}:{port} ({error.strerror}); give another --host or --port") from None
     if token is None and not _is_loopback(host):
         log("open_to_all", level=30, remedy="set PLAIT_TOKEN or --token-file: whoever reaches this address may ask")
     log("serving", host=host, port=port, model=engine.model, strands=list(engine.strands), token=token is not None)
