@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +17,11 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from plait.config import Precision
+from plait.progress import hushed
 
 Curve = list[dict[str, float]]
+# Lightning greets, advises and warns about loaders that are right as they are.
+TALKERS = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
 WARMUP = 0.1  # share of the steps in which the learning rate rises
 
 
@@ -125,7 +126,7 @@ def run_trainer(
     device = torch.device(loop.device)
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     checkpoint = loop.checkpoint
-    with _quiet_lightning():
+    with hushed(*TALKERS):
         trainer = lightning.Trainer(
             max_epochs=loop.epochs,
             accelerator=accelerator,
@@ -180,22 +181,3 @@ def seeded(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Lightning greets, advises and warns about loaders that are right as they are."""
-    loggers = [
-        logging.getLogger(name)
-        for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
-    ]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -5,7 +5,9 @@ Bars and messages go to standard error, so that what a command prints on standar
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,3 +41,19 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console(), transient=True) as progress:
         task = progress.add_task(label, total=total)
         yield lambda n: progress.update(task, advance=n)
+
+
+@contextmanager
+def hushed(*loggers: str) -> Iterator[None]:
+    """Keep warnings, and what the named loggers say below an error, off the terminal for a block."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in found:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(found, levels, strict=True):
+                logger.setLevel(level)

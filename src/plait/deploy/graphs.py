@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +16,13 @@ from plait.encoders.onnx import Graph
 from plait.encoders.text import SentenceEncoder
 from plait.errors import EncoderError, RunError
 from plait.fusion.calibration import Calibrated
+from plait.progress import hushed
 
 TOLERANCE = 1e-4  # of a graph's largest output, from PyTorch's
 ROWS = 3  # of the examples; not 1, which would be taken for a constant
 LENGTH = 7  # tokens of the examples
 Inputs = dict[str, Tensor]
+TALKERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # the exporter speaks of its own steps
 
 
 def image_graph(encoder: TimmEncoder, path: Path) -> None:
@@ -73,7 +72,7 @@ def write(module: nn.Module, inputs: Inputs, path: Path, axes: Mapping[str, tupl
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
         wanted = module(*inputs.values()).numpy()
-    with _quiet(), torch.no_grad():
+    with hushed(*TALKERS), torch.no_grad():
         try:
             torch.onnx.export(
                 module, tuple(inputs.values()), str(path), dynamo=True, dynamic_shapes=shapes, external_data=True,
@@ -100,22 +99,6 @@ def inline(path: Path) -> None:
         model = onnx.load(str(path))
         beside.unlink()
         onnx.save(model, str(path))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter speaks of its own steps."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 class _Pixels(nn.Module):

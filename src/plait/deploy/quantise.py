@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+
+from plait.progress import hushed
 
 BATCH = 32
 PRODUCTS = ["Conv", "MatMul", "Gemm"]
@@ -26,7 +26,7 @@ def quantise_images(path: Path, pixels: np.ndarray, careful: bool = False) -> No
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     ready = path.with_name("prepared.onnx")
-    with _quiet():
+    with hushed(""):  # the quantiser speaks through the root logger
         quant_pre_process(str(path), str(ready), skip_symbolic_shape=True)
         quantize_static(
             str(ready), str(path), _Reader(pixels), quant_format=QuantFormat.QDQ, per_channel=True,
@@ -47,7 +47,7 @@ def quantise_texts(path: Path, careful: bool = False) -> None:
 
     whole = path.with_name("whole.onnx")
     path.rename(whole)
-    with _quiet():
+    with hushed(""):  # the quantiser speaks through the root logger
         kept = _contracting(whole) if careful else []
         quantize_dynamic(
             str(whole), str(path), per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=kept
@@ -80,15 +80,3 @@ class _Reader:
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self._batches, None)
         return None if batch is None else {"pixels": batch}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser speaks through the root logger."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        root.setLevel(level)

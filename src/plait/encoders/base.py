@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from plait.config import Precision
 from plait.devices import has_bf16
+from plait.progress import hushed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from plait.encoders.pixels import Preprocessing
 
 Strand = Literal["image", "text"]
+TALKERS = ("timm", "sentence_transformers", "transformers", "huggingface_hub", "huggingface_hub.utils._http",
+           "model2vec", "skeletoken")  # fmt: skip
 FEW = 8  # rows that are encoded in 32 bits whatever the precision: converting weights would cost more than it saves
 
 
@@ -94,22 +95,13 @@ def in_bf16(precision: Precision, device: torch.device) -> bool:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep loading bars, warnings and retries of the libraries underneath off the user's terminal."""
-    names = ("timm", "sentence_transformers", "transformers", "huggingface_hub", "huggingface_hub.utils._http",
-             "model2vec", "skeletoken")  # fmt: skip
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
     bars: Any = sys.modules.get("transformers.utils.logging")
     bars_were_on = bars is not None and bars.is_progress_bar_enabled()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+    with hushed(*TALKERS):
         if bars_were_on:
             bars.disable_progress_bar()
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
             if bars_were_on:
                 bars.enable_progress_bar()
