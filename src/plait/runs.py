@@ -119,7 +119,10 @@ def load(folder: str | Path, device: str = "auto") -> Classifier:
     folder = Path(folder)
     manifest = read_manifest(folder)
     if manifest["format"] == EXPORTED:
-        raise RunError(f"'{folder}' is an exported run, which answers only; open it with plait.Engine.open('{folder}')")
+        raise RunError(
+            f"'{folder}' is an exported run, which answers only: predict, evaluate, serve and app take it, and in "
+            "Python plait.Engine.open; give the run it was made from"
+        )
     with _blamed_on(folder):
         return _classifier(folder, manifest, device)
 

@@ -17,8 +17,11 @@ import torch
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from typer.testing import CliRunner
+
 import plait
 from plait.classifier import Classifier
+from plait.cli import app
 from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.deploy.export import export
@@ -180,6 +183,21 @@ def test_8_bits(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
     assert b"QuantizeLinear" in graph
 
 
+def test_the_command(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "run")
+    drawn.table.to_parquet(tmp_path / "rows.parquet")
+    run, out, data = (str(tmp_path / name) for name in ("run", "out", "rows.parquet"))
+    done = CliRunner().invoke(app, ["export", run, "--out", out, "--data", data])
+    assert done.exit_code == 0, done.output
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    accuracy = 100 * float((fitted.predict(drawn) == np.array(drawn.labels)).mean())
+    for name, line in zip(("run", "export"), lines, strict=False):
+        assert re.fullmatch(rf"{name} {accuracy:.2f} % accuracy [\d,]+ rows/s [\d.]+ MB", line)
+    assert lines[2:] == ["drop 0.00 points", out]
+    refused = CliRunner().invoke(app, ["export", run, "--out", str(tmp_path / "small"), "--int8"])
+    assert str(refused.exception) == "--int8 needs labelled rows to calibrate and measure on; give --data DATA"
+
+
 def test_8_bits_that_cost_too_much_are_not_written(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"^8-bit integers cost -?[\d.]+ points of accuracy on '.*', more than --max-drop "
@@ -191,7 +209,7 @@ def test_8_bits_that_cost_too_much_are_not_written(fitted: Classifier, drawn: Pa
 def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^--out '.*' already holds a run; choose another folder, or replace it with"):
         export(fitted, exported)
-    with pytest.raises(RunError, match=rf"^'{exported}' is an exported run, which answers only; open it with plait\."):
+    with pytest.raises(RunError, match=rf"^'{exported}' is an exported run, which answers only: predict, eval"):
         plait.load(exported)
     with pytest.raises(
         RunError, match=r"^8-bit ranges and the accuracy they cost need labelled rows; give --data DATA$"
