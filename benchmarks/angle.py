@@ -97,6 +97,7 @@ def on_classes(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
 
 
 def _accuracy(encoder: SentenceEncoder, train: tuple, test: tuple, classes: int, seed: int) -> float:  # type: ignore[type-arg]
+    encoder = SentenceEncoder(encoder.model, encoder.name, encoder.prompt, encoder.batch, precision="auto")
     features, unseen = (torch.from_numpy(encoder.encode([text or "" for text in rows[0]])) for rows in (train, test))
     head = nn.Linear(features.shape[1], classes)
     with seeded(seed):
