@@ -217,6 +217,19 @@ def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> 
         export(fitted, tmp_path / "small", max_drop=1.0)
 
 
+def test_large_weights_lie_beside_their_graph(
+    fitted: Classifier, drawn: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit into one file of 2 GB; here, of none at all."""
+    monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", 0)
+    export(fitted, tmp_path / "out")
+    beside = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.data")}
+    assert {"image/model.onnx.data", "text-0/model.onnx.data"} <= beside
+    (tmp_path / "out").rename(tmp_path / "moved")
+    found = Engine.open(tmp_path / "moved").predict_proba(drawn)
+    np.testing.assert_allclose(found, fitted.predict_proba(drawn), atol=1e-5)
+
+
 def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:
     import shutil
 
