@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import plait
 from plait.cli import app
 from plait.data.pairs import Pairs
-from plait.deploy.app.card import FAINT, card, empty, heat, notice, place, said, tinted
+from plait.deploy.app.card import FAINT, breakable, card, empty, heat, notice, place, said, tinted
 from plait.deploy.app.examples import MOST, find_examples
 from plait.deploy.app.pictures import Held, Limits, Picture, from_data, read_picture
 from plait.deploy.app.reply import read_text, reply
@@ -241,3 +241,7 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
             served(make_engine(), "run", [], port=port),
         ):
             pass
+
+
+def test_a_label_may_break_behind_its_underscores_and_is_escaped() -> None:
+    assert str(breakable("red_velvet_<cake>")) == "red_<wbr>velvet_<wbr>&lt;cake&gt;"

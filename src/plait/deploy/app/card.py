@@ -13,6 +13,7 @@ from plait.report.html import sure
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
     from plait.deploy.app.reply import Reply
 
@@ -26,7 +27,7 @@ TEMPLATE = """
   <h3>{{ column.name }}</h3>
   <table><caption class="unseen">Top {{ column.top|length }}, {{ column.name }}</caption><tbody>
   {%- for label, share in column.top %}
-    <tr{% if loop.first %} class="first"{% endif %}><th scope="row"><bdi>{{ label }}</bdi></th>
+    <tr{% if loop.first %} class="first"{% endif %}><th scope="row"><bdi>{{ label|breakable }}</bdi></th>
     <td class="share">{{ share|sure }}</td>
     <td class="bar" aria-hidden="true"><i style="width:{{ '%.1f' % (100 * share) }}%"></i></td></tr>
   {%- endfor %}
@@ -38,7 +39,7 @@ TEMPLATE = """
 {% endif %}
 <article class="card" aria-label="The answer">
   <p class="over">the answer</p>
-  <h2><bdi>{{ reply.label }}</bdi> <span class="sureness">{{ reply.sureness|sure }}</span></h2>
+  <h2><bdi>{{ reply.label|breakable }}</bdi> <span class="sureness">{{ reply.sureness|sure }}</span></h2>
   <p class="verdict">{{ reply.verdict }}</p>
   {% if reply.detail %}<p class="quiet">{{ reply.detail }}</p>{% endif %}
   <div class="columns n{{ reply.columns|length }}">{% for column in reply.columns %}{{ bars(column) }}{% endfor %}</div>
@@ -177,10 +178,17 @@ def _render(template: str, **values: Any) -> str:
     return _environment().from_string(template).render(**values).strip()
 
 
+def breakable(label: str) -> Markup:
+    """A label, escaped, that a narrow column may break behind its underscores."""
+    from markupsafe import Markup, escape
+
+    return escape(label).replace("_", Markup("_<wbr>"))
+
+
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(sure=sure)
+    made.filters.update(sure=sure, breakable=breakable)
     return made
