@@ -104,7 +104,9 @@ class ImageConfig(Section):
     size: PositiveInt | None = Field(None, description="side in pixels; null: what the model was trained with")
     batch: PositiveInt = 128
     precision: Precision = Field("auto", description="of encoding; auto: bf16 where that is faster, else 32 bits")
-    workers: int | None = Field(None, ge=0, description="threads that decode images (processes, in training); null: by cores")
+    workers: int | None = Field(
+        None, ge=0, description="threads that decode images (processes, in training); null: by cores"
+    )
     train: ImageTrainConfig = ImageTrainConfig()
 
 
