@@ -11,7 +11,6 @@ import numpy as np
 from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.data.read import read_as
-from plait.encoders.base import fingerprint
 from plait.encoders.pair import EncoderPair
 from plait.engine import Engine
 from plait.errors import RunError
@@ -91,10 +90,8 @@ class Classifier:
         """What answers: the encoders and the head as they are now. Raises RunError before `fit`."""
         if not hasattr(self, "head_"):
             raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
-        name = fingerprint({"labels": self.classes_, "spec": self.spec_.as_json(), **self.encoders_.fingerprints},
-                           self.head_.state_dict())  # fmt: skip
         head = TorchHead(self.head_)
-        return Engine(self.encoders_, head, self.classes_, self.spec_.model, self.config, name, self.metrics_)
+        return Engine(self.encoders_, head, self.classes_, self.spec_.model, self.config, metrics=self.metrics_)
 
     def predict(self, pairs: Any) -> np.ndarray:
         """The most probable label of each row: (N,) array of str."""

@@ -53,6 +53,10 @@ class Features:
     seconds: float = 0.0
     problems: list[Problem] = field(default_factory=list)
 
+    def hidden(self) -> Features:
+        """The same rows as if none had this strand."""
+        return Features(self.vectors, np.zeros_like(self.present))
+
 
 def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureStore | None = None) -> Features:
     """Features of the text strand, those of several encoders side by side."""

@@ -46,7 +46,7 @@ class Engine:
     Attributes:
         labels: (K,) sorted labels; column k of a probability belongs to ``labels[k]``.
         model: image, text, late or early.
-        fingerprint: equal for equal encoders, head and labels.
+        fingerprint: of the folder it was opened from: equal for equal encoders, head and labels; else empty.
         metrics: what is known of the fit: rows, validation loss, a note.
         warnings: what counted as missing in the last rows. seconds: how long they took to encode, for each strand.
     """
@@ -113,7 +113,7 @@ class Engine:
         rows, answer = np.arange(len(full)), full.argmax(1)
         moved = {}
         for strand, one in features.items():
-            hidden = {**features, strand: Features(one.vectors, np.zeros_like(one.present))}
+            hidden = {**features, strand: one.hidden()}
             moved[strand] = full[rows, answer] - self.probabilities(hidden)[rows, answer]
         return moved
 

@@ -25,21 +25,26 @@ def rows(
     """Answers as plain values.
 
     Args:
-        probabilities: (N, K). effects: (N,) for each strand, see `Classifier.effects`.
+        probabilities: (N, K). effects: (N,) for each strand, see `Engine.effects`.
 
     Returns:
         N dicts: ``id, label, confidence, top5`` (list of label and confidence, best first), and ``effect_image``,
         ``effect_text`` where effects are given.
     """
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
     answers = []
-    for row, (key, order) in enumerate(zip(pairs.ids, best, strict=True)):
-        top = [{"label": labels[k], "confidence": round(float(probabilities[row, k]), 6)} for k in order]
-        answer = {"id": key, **top[0], "top5": top}
+    for row, key in enumerate(pairs.ids):
+        answer = {"id": key, **answer_of(labels, probabilities[row])}
         for strand, values in (effects or {}).items():
             answer[f"effect_{strand}"] = round(float(values[row]), 6)
         answers.append(answer)
     return answers
+
+
+def answer_of(labels: list[str], probabilities: np.ndarray) -> dict[str, Any]:
+    """(K,) probabilities of one row as ``label, confidence, top5``."""
+    best = np.argsort(-probabilities, kind="stable")[:TOP]
+    top = [{"label": labels[k], "confidence": round(float(probabilities[k]), 6)} for k in best]
+    return {**top[0], "top5": top}
 
 
 def require_format(file: Path) -> None:

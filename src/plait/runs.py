@@ -131,9 +131,11 @@ def open_engine(folder: Path, device: str = "auto") -> Engine:
     """What answers, from a run folder or an exported one; see `Engine.open`."""
     manifest = read_manifest(folder)
     with _blamed_on(folder):
-        if manifest["format"] != EXPORTED:
-            return _classifier(folder, manifest, device).engine
-        return _exported(folder, manifest)
+        exported = manifest["format"] == EXPORTED
+        engine = _exported(folder, manifest) if exported else _classifier(folder, manifest, device).engine
+        digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
+        engine.fingerprint = fingerprint({"labels": manifest["labels"], "files": digests}, {})
+        return engine
 
 
 def _classifier(folder: Path, manifest: dict[str, Any], device: str) -> Classifier:
@@ -165,11 +167,9 @@ def _exported(folder: Path, manifest: dict[str, Any]) -> Engine:
 
     head = OnnxHead(folder / GRAPH)
     _require_labels(manifest, head.classes)
-    digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
     return Engine(
         EncoderPair.load(folder, manifest["encoders"]), head, list(manifest["labels"]), manifest["head"]["model"],
-        configure(values=manifest["config"]), fingerprint({"labels": manifest["labels"], "files": digests}, {}),
-        dict(manifest["metrics"]),
+        configure(values=manifest["config"]), metrics=dict(manifest["metrics"]),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from plait.engine import Engine
 from plait.errors import EncoderError, RunError
 from plait.fusion.build import strands_of
 from plait.progress import say
-from plait.runs import EXPORTED, GRAPH, describe, write_folder
+from plait.runs import EXPORTED, GRAPH, describe, require_free, write_folder
 
 CALIBRATION = 256  # images that ranges are taken from
 ROOM = 512  # tokens, where an encoder names no limit
@@ -61,17 +61,22 @@ def export(
     Raises:
         RunError: the folder is taken, a part of the model has no graph, or more accuracy is lost.
     """
-    pairs = read_as(data, classifier.config) if data is not None else None
+    require_free(folder, overwrite)
+    if data is None:
+        if max_drop is not None:
+            raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
+        write_folder(folder, lambda part: _write(classifier, part), overwrite)
+        return {}
+    pairs = read_as(data, classifier.config)
+    before = measure(classifier.engine, pairs)
     if max_drop is None:
-        return _export(classifier, folder, pairs, None, overwrite)
-    if pairs is None:
-        raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
+        return _measured(classifier, folder, (pairs, before), None, overwrite)
     try:
-        return _export(classifier, folder, pairs, Int8(max_drop), overwrite)
+        return _measured(classifier, folder, (pairs, before), Int8(max_drop), overwrite)
     except _TooMuchError as lost:
         say(f"8 bits throughout cost {lost.points:.2f} points; trying with the touchy layers in 32 bits ...")
     try:
-        return _export(classifier, folder, pairs, Int8(max_drop, careful=True), overwrite)
+        return _measured(classifier, folder, (pairs, before), Int8(max_drop, careful=True), overwrite)
     except _TooMuchError as lost:
         raise RunError(
             f"8-bit integers cost {lost.points:.2f} points of accuracy on '{pairs.source}', more than --max-drop "
@@ -93,23 +98,22 @@ class _TooMuchError(Exception):
         self.points = points
 
 
-def _export(
-    classifier: Classifier, folder: Path, pairs: Pairs | None, int8: Int8 | None, overwrite: bool
+def _measured(
+    classifier: Classifier, folder: Path, rows: tuple[Pairs, Measured], int8: Int8 | None, overwrite: bool
 ) -> dict[str, Measured]:
-    measured: dict[str, Measured] = {}
+    """Write an export and measure it; `rows` come with what the run itself does on them."""
+    pairs, before = rows
+    measured = {"run": before}
 
     def write(part: Path) -> dict[str, Any]:
         manifest = _write(classifier, part)
-        if int8 is not None and pairs is not None:
+        if int8 is not None:
             _quantise(classifier.engine, pairs, part, int8.careful)
         return manifest
 
     def check(part: Path) -> None:
-        if pairs is None:
-            return
-        measured["run"] = measure(classifier.engine, pairs)
         measured["export"] = measure(Engine.open(part), pairs)
-        drop = 100 * (measured["run"].accuracy - measured["export"].accuracy)
+        drop = 100 * (before.accuracy - measured["export"].accuracy)
         if int8 is not None and drop > int8.max_drop:
             raise _TooMuchError(drop)
 

@@ -20,7 +20,7 @@ MODEL, SETTINGS, TOKENIZER = "model.onnx", "preprocessing.json", "tokenizer.json
 class Graph:
     """An ONNX graph with one output; called with its named inputs."""
 
-    def __init__(self, path: Path, threads: int | None = None):
+    def __init__(self, path: Path):
         self.path = path
         try:
             import onnxruntime as ort
@@ -28,8 +28,6 @@ class Graph:
             raise EncoderError("an exported run needs ONNX Runtime; pip install 'plait[onnx]'") from None
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        if threads:
-            options.intra_op_num_threads = threads
         self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         (self.output,) = self.session.get_outputs()
         self.inputs = {one.name for one in self.session.get_inputs()}

@@ -26,14 +26,6 @@ class EncoderPair:
         """Which strands there are encoders for."""
         return (("image",) if self.image is not None else ()) + (("text",) if self.text else ())
 
-    @property
-    def fingerprints(self) -> dict[str, list[str]]:
-        """Of each strand's encoders."""
-        return {
-            "image": [self.image.fingerprint] if self.image is not None else [],
-            "text": [encoder.fingerprint for encoder in self.text],
-        }
-
     def save(self, folder: Path) -> dict[str, Any]:
         """Write every encoder to a folder of its own below `folder`; return what `load` needs."""
         parts: dict[str, Any] = {}

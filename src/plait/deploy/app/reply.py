@@ -53,7 +53,9 @@ def reply(engine: Engine, pixels: np.ndarray | None, text: str | None) -> Reply:
     columns = [_column(engine, *first, full)]
     if len(given) > 1:
         for strand in given:
-            alone = engine.probabilities({other: _hidden(one, other != strand) for other, one in found.items()})[0]
+            alone = engine.probabilities(
+                {other: one if other == strand else one.hidden() for other, one in found.items()}
+            )[0]
             columns.append(_column(engine, f"{NAMES[strand]} alone", strand, alone))
     verdict, detail = _verdict(engine, found, given, columns)
     return Reply(engine.labels[index], float(full[index]), index, columns, verdict, detail)
@@ -63,15 +65,7 @@ def read_text(engine: Engine, text: str | None) -> str | None:
     """A text as the engine reads it: cleaned where its configuration says so; None where nothing is left."""
     if not text or not text.strip():
         return None
-    if not engine.config.text.clean:
-        return text
-    from plait.data.clean import clean
-
-    return clean(text)
-
-
-def _hidden(features: Features, hide: bool) -> Features:
-    return Features(features.vectors, np.zeros_like(features.present)) if hide else features
+    return engine.clean(text)
 
 
 def _column(engine: Engine, name: str, strand: str, probabilities: np.ndarray) -> Column:

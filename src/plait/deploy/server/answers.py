@@ -11,7 +11,7 @@ from plait.deploy.server.limits import RefusedError
 from plait.deploy.server.logs import log
 from plait.deploy.server.service import Service
 from plait.engine import Engine
-from plait.predictions import TOP
+from plait.predictions import answer_of
 
 
 def answer(service: Service, asked: list[list[Ready | RefusedError]]) -> list[list[dict[str, Any]]]:
@@ -31,9 +31,7 @@ def answer(service: Service, asked: list[list[Ready | RefusedError]]) -> list[li
 
 def plain(labels: list[str], probabilities: np.ndarray, strands: list[str]) -> dict[str, Any]:
     """One row of (K,) probabilities as ``label, confidence, top5, strands``."""
-    best = np.argsort(-probabilities, kind="stable")[:TOP]
-    top = [{"label": labels[k], "confidence": round(float(probabilities[k]), 6)} for k in best]
-    return {**top[0], "top5": top, "strands": strands}
+    return {**answer_of(labels, probabilities), "strands": strands}
 
 
 def _together(engine: Engine, items: list[Ready]) -> list[dict[str, Any]]:
