@@ -30,6 +30,7 @@ from plait.tuning.text import tune_text
 from plait.tuning.text_pairs import spearman, tune_text_pairs
 
 TERMS = ("cosine", "in_batch", "angle")
+PAPER = "text.train.angle.form=paper"
 Measure = Callable[[Config, bool], float]
 
 
@@ -71,8 +72,9 @@ def variants(classes: bool) -> Iterator[tuple[str, list[str]]]:
     for count in (1, 2, 3):
         for terms in combinations(TERMS, count):
             yield " + ".join(terms), [*only(*terms), *alone]
-    for form in ("reference", "paper"):
-        yield f"all, angle by {form}", [*alone, f"text.train.angle.form={form}"]
+    yield "angle, paper form", [*only("angle"), *alone, PAPER]
+    yield "all, angle in paper form", [*alone, PAPER]
+    yield "all, equal weights", [*(f"text.train.angle.{name}=1" for name in TERMS), *alone]
     if classes:
         yield "cross-entropy + all", []
 

@@ -52,7 +52,7 @@ def toy_config(image_folder: Path, text_folder: Path) -> Callable[..., Config]:
 
     def make(*overrides: str) -> Config:
         quick = ("device=cpu", "image.workers=0", "train.epochs=3", "head.hidden=16", "head.folds=2")
-        exact = ("image.precision=32", "text.precision=32")  # the same on every machine
+        exact = ("image.precision=32", "text.precision=32", "text.train.precision=32")  # the same on every machine
         encoders = (f"image.model=local-dir:{image_folder}", f"text.model={text_folder}")
         return configure(overrides=[*quick, *exact, *encoders, *overrides])
 

@@ -31,8 +31,11 @@ TRAIN, VAL, FEW = ordered(500, 0), ordered(60, 1), ordered(40, 2)
 PLAIN = ("angle.cosine=0", "angle.in_batch=0", "angle.angle=0", "per_class=1")  # cross-entropy alone
 
 
+EXACT = "text.train.precision=32"  # the same on every machine
+
+
 def settings(folder: Path | str, *train: str) -> TextConfig:
-    return configure(overrides=[f"text.model={folder}", *(f"text.train.{one}" for one in train)]).text
+    return configure(overrides=[f"text.model={folder}", EXACT, *(f"text.train.{one}" for one in train)]).text
 
 
 def tune(folder: Path | str, *train: str, rows: Labelled = FEW, seed: int = 0) -> TunedText:

@@ -19,8 +19,9 @@ from plait.config import TextConfig, configure
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import ConfigError, DataError, EncoderError, PlaitError
 from plait.loop import lightning_precision, warm_cosine
-from plait.tuning import text
+from plait.tuning import text, text_model
 from plait.tuning.text import TunedText, tune_text
+from plait.tuning.text_model import matmul_precision
 from plait.tuning.tokens import at_random, in_order, tokenise
 
 
@@ -167,6 +168,13 @@ def test_bf16(text_folder: Path, tower: str) -> None:
     assert {value.dtype for value in weights(tuned.encoder).values() if value.is_floating_point()} == {torch.float32}
     assert tuned.curve[0]["val_loss"] == pytest.approx(exact.curve[0]["val_loss"], rel=0.05)
     assert tuned.curve != exact.curve
+
+
+def test_auto_is_bf16_where_the_device_multiplies_it_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for faster, precision in ((True, "bf16"), (False, "32")):
+        monkeypatch.setattr(text_model, "has_bf16", lambda device, faster=faster: faster)
+        assert matmul_precision("auto", "cpu") == precision
+        assert matmul_precision("16", "cpu") == "16"
 
 
 def refused(kind: type[PlaitError], config: TextConfig, rows: Labelled = FEW, val: Labelled = VAL) -> str:

@@ -111,16 +111,24 @@ class ImageConfig(Section):
 
 
 class AngleConfig(Section):
-    """AnglE's three objectives on pairs of texts (Li & Li 2023): weights, and scales, which are 1 / temperature."""
+    """AnglE's three objectives on pairs of texts (Li & Li 2023): weights, and scales, which are 1 / temperature.
 
-    cosine: float = Field(1.0, ge=0, description="weight of the cosine objective")
-    in_batch: float = Field(1.0, ge=0, description="weight of the in-batch negatives")
-    angle: float = Field(1.0, ge=0, description="weight of the angle objective")
+    Weights are relative: to one another, and to ``text.train.classify`` where rows have classes.
+    """
+
+    cosine: float = Field(0.05, ge=0, description="weight of the cosine objective")
+    in_batch: float = Field(0.3, ge=0, description="weight of the in-batch negatives")
+    angle: float = Field(0.05, ge=0, description="weight of the angle objective")
     cosine_scale: PositiveFloat = 20.0
     in_batch_scale: PositiveFloat = 20.0
     angle_scale: PositiveFloat = 20.0
-    form: AngleForm = Field("paper", description="of the angle: the paper's phase difference, or the authors' code")
+    form: AngleForm = Field("reference", description="of the angle: the authors' code, or the paper's phase difference")
     same_class: Literal["mask", "negative"] = Field("mask", description="texts of one class as in-batch negatives")
+
+    @property
+    def weight(self) -> float:
+        """Of the three together."""
+        return self.cosine + self.in_batch + self.angle
 
 
 class TextTrainConfig(Section):
@@ -142,7 +150,7 @@ class TextTrainConfig(Section):
     weight_decay: float = Field(0.01, ge=0)
     label_smoothing: Probability = 0.1
     dropout: Probability = Field(0.1, description="before the classifier")
-    precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
+    precision: Precision = Field("auto", description="auto: bf16 where that is faster, else 32 bits")
 
 
 class StaticConfig(Section):

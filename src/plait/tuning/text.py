@@ -24,7 +24,7 @@ from plait.errors import DataError
 from plait.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded
 from plait.objectives.angle import mixture_of_classes
 from plait.progress import bar
-from plait.tuning.text_model import TextTask, build, merged
+from plait.tuning.text_model import TextTask, build, matmul_precision, merged, total_weight
 from plait.tuning.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def tune_text(
         model = build(config)
         rows = [_Rows(tokenise(model, config.prompt, texts), targets) for texts, targets in labelled]
         task = _Task(model, rows, classes, options, seed)
-        loop = Loop(options.epochs, device, options.precision, checkpoint=checkpoint, reload=True)
+        precision = matmul_precision(options.precision, device)
+        loop = Loop(options.epochs, device, precision, checkpoint=checkpoint, reload=True)
         with bar("tune text encoder", options.epochs) as advance:
             best = KeepBest(advance, options.patience)
             run_trainer(task, (None, None), [best, SeedEpochs(seed)], loop)
@@ -124,6 +125,7 @@ class _Task(TextTask):
         super().__init__(model, options, seed, [classifier])
         self.classifier = classifier
         self.train_rows, self.val_rows = rows
+        self.total = total_weight(options, classes=True)
         # Entries of unit vectors are small, and a classifier of them would learn slowly.
         self.scale = math.sqrt(width) if type(model[-1]).__name__ == "Normalize" else 1.0
         # (class, taken for) and how often, in this epoch and in the one before: at most N entries each.
@@ -165,10 +167,11 @@ class _Task(TextTask):
         targets = self.train_rows.targets[rows.cpu()].to(self.device)
         vectors = self.vectors(parts)
         logits = self.logits(vectors)
-        loss = (self.options.classify or 1.0) * F.cross_entropy(
-            logits, targets, label_smoothing=self.options.label_smoothing
-        )
-        loss = loss + mixture_of_classes(vectors, targets, self.options.angle)
+        options = self.options
+        # A classifier that teaches the encoder nothing still learns.
+        weight = options.classify / self.total or 1.0
+        loss = weight * F.cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
+        loss = loss + mixture_of_classes(vectors, targets, options.angle) / self.total
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
         answers = logits.argmax(1)
         wrong = answers != targets

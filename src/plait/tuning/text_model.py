@@ -10,7 +10,8 @@ import lightning
 import torch
 from torch import Tensor, nn
 
-from plait.config import TextConfig, TextTrainConfig
+from plait.config import Precision, TextConfig, TextTrainConfig
+from plait.devices import has_bf16
 from plait.encoders.text import open_sentence_model
 from plait.errors import ConfigError, EncoderError
 from plait.loop import warm_cosine
@@ -78,6 +79,28 @@ def _adapt(transformer: Any, rank: int) -> None:
         ) from None
     adapters = LoraConfig(r=rank, lora_alpha=LORA_ALPHA * rank, target_modules="all-linear")
     transformer.model = get_peft_model(transformer.model, adapters)
+
+
+def matmul_precision(precision: Precision, device: torch.device | str) -> Precision:
+    """``auto``, made definite: bf16 where the device multiplies it faster, CPUs too, for a transformer is products."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_bf16(torch.device(device)) else "32"
+
+
+def total_weight(options: TextTrainConfig, classes: bool) -> float:
+    """Of all objectives: losses are divided by it, since gradients are clipped and more than ratios would count.
+
+    Raises:
+        ConfigError: nothing has a weight.
+    """
+    total = options.angle.weight + (options.classify if classes else 0.0)
+    if not total:
+        keys = "text.train.classify or " if classes else ""
+        raise ConfigError(
+            f"no objective has a weight; set {keys}one of text.train.angle.cosine, in_batch and angle above 0"
+        )
+    return total
 
 
 def merged(model: SentenceTransformer) -> SentenceTransformer:

@@ -19,7 +19,7 @@ from plait.loop import KeepBest, Loop, SeedEpochs, run_trainer, seeded
 from plait.objectives.angle import mixture
 from plait.progress import bar
 from plait.tuning.text import TunedText
-from plait.tuning.text_model import TextTask, build, merged
+from plait.tuning.text_model import TextTask, build, matmul_precision, merged, total_weight
 from plait.tuning.tokens import Batches, at_random, in_order, tokenise
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def tune_text_pairs(
         model = build(config)
         rows = [_Pairs(model, config.prompt, pairs, options.batch) for pairs in (train, val)]
         task = _Task(model, rows, options, seed)
-        loop = Loop(options.epochs, device, options.precision, checkpoint=checkpoint, reload=True)
+        precision = matmul_precision(options.precision, device)
+        loop = Loop(options.epochs, device, precision, checkpoint=checkpoint, reload=True)
         with bar("tune text encoder", options.epochs) as advance:
             best = KeepBest(advance, options.patience)
             run_trainer(task, (None, None), [best, SeedEpochs(seed)], loop)
@@ -99,6 +100,7 @@ class _Task(TextTask):
     def __init__(self, model: SentenceTransformer, rows: list[_Pairs], options: TextTrainConfig, seed: int):
         super().__init__(model, options, seed, [])
         self.train_pairs, self.val_pairs = rows
+        self.total = total_weight(options, classes=False)
         self.found: list[tuple[Tensor, Tensor]] = []
 
     @property
@@ -115,7 +117,7 @@ class _Task(TextTask):
     def training_step(self, batch: Any, _: int) -> Tensor:
         parts, (left, right), scores = batch
         vectors = self.vectors(parts)
-        loss = mixture(vectors[left], vectors[right], scores, self.options.angle)
+        loss = mixture(vectors[left], vectors[right], scores, self.options.angle) / self.total
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(scores))
         return loss
 
