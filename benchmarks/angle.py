@@ -15,17 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
-import numpy as np
-import torch
-from torch import nn
-
+from benchmarks.probing import probe, read_tables
 from plait.config import Config, configure
-from plait.data.read import read_as
 from plait.data.text_pairs import hold_out, read_text_pairs
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
-from plait.loop import seeded
-from plait.preparing import Preparation
-from plait.tuning.probe import fit_probe
 from plait.tuning.text import tune_text
 from plait.tuning.text_pairs import spearman, tune_text_pairs
 
@@ -81,30 +74,17 @@ def variants(classes: bool) -> Iterator[tuple[str, list[str]]]:
 
 def on_classes(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
     """Test accuracy of a linear head, 0 to 1."""
-    config = configure(overrides=overrides)
-    pairs, test = read_as(arguments.train, config), read_as(arguments.test, config)
-    if arguments.rows:
-        pairs = pairs.select(np.sort(np.random.default_rng(0).permutation(len(pairs))[: arguments.rows]))
-    tuner = Preparation(pairs, config, ("text",)).tuner
-    rows = [(one.texts, tuner.targets(one)) for one in (tuner.train, tuner.val, test)]
+    tables = read_tables(arguments.train, arguments.test, configure(overrides=overrides), arguments.rows)
+    rows = [(part.texts, part.targets) for part in (tables.train, tables.val)]
 
     def measure(config: Config, frozen: bool) -> float:
-        if frozen:
-            encoder = load_sentence_encoder(config.text.model, config.text)
-        else:
-            encoder = tune_text(rows[0], rows[1], len(tuner.labels), config.text, seed=config.seed).encoder
-        return _accuracy(encoder, rows[0], rows[2], len(tuner.labels), config.seed)
+        encoder = load_sentence_encoder(config.text.model, config.text)
+        if not frozen:
+            model = tune_text(rows[0], rows[1], tables.classes, config.text, seed=config.seed).encoder.model
+            encoder = SentenceEncoder(model, encoder.name, encoder.prompt, encoder.batch, encoder.precision)
+        return probe(encoder, tables, config.seed)
 
     return measure
-
-
-def _accuracy(encoder: SentenceEncoder, train: tuple, test: tuple, classes: int, seed: int) -> float:  # type: ignore[type-arg]
-    encoder = SentenceEncoder(encoder.model, encoder.name, encoder.prompt, encoder.batch, precision="auto")
-    features, unseen = (torch.from_numpy(encoder.encode([text or "" for text in rows[0]])) for rows in (train, test))
-    head = nn.Linear(features.shape[1], classes)
-    with seeded(seed):
-        fit_probe(head, features, train[1], label_smoothing=0.1)
-    return float((head(unseen).argmax(1) == test[1]).float().mean())
 
 
 def on_pairs(arguments: argparse.Namespace, overrides: list[str]) -> Measure:

@@ -59,6 +59,20 @@ def test_a_folder_tuned_on_these_rows_is_known_to_be(
     assert Preparation(new, frozen).seen == set()
 
 
+@pytest.mark.parametrize("clean", ["true", "false"])
+def test_an_encoder_remembers_whether_its_texts_were_cleaned(
+    clean: str, drawn: Pairs, toy_config: Callable[..., Config], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "tuned"
+    Preparation(drawn, toy_config(f"text.clean={clean}", *QUICK)).tuner.tune("text", folder)
+    for later in ("true", "false"):
+        capsys.readouterr()
+        assert Preparation(drawn, toy_config(f"text.model={folder}", f"text.clean={later}"), ("text",)).encoders.text
+        how = {"true": "cleaned", "false": "not cleaned"}[clean]
+        warning = f"warning: '{folder}' was trained on texts that were {how}; --set text.clean={clean}"
+        assert (warning in capsys.readouterr().err) == (later != clean)
+
+
 @pytest.mark.parametrize("strand", ["image", "text"])
 def test_the_command_leaves_an_encoder_for_the_others(
     strand: str, table: Path, tmp_path: Path, image_folder: Path, text_folder: Path,

@@ -26,7 +26,7 @@ from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS
 from plait.loop import Curve
 from plait.strands import to_strands
-from plait.tuned import Tuner
+from plait.tuned import Tuner, warn_of_cleaning
 from plait.tuning.folder import FACTS, facts_of, share_seen
 
 SEEN = 0.1  # share of the training rows an encoder has learnt from, above which it is not trusted as on new rows
@@ -101,6 +101,7 @@ class Preparation:
             if section.tune:
                 # The folder's own pooling is the one it was tuned with.
                 section = section.model_copy(update={"model": str(self._tuned("text")), "pooling": None})
+            warn_of_cleaning(section)
             encoders.text = load_text_encoders(section, texts, self.device, config.seed)
         if "image" in self.strands:
             image = config.image

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from plait import __version__
-from plait.config import Config
+from plait.config import Config, TextConfig
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import DECODING, Pairs, content_hash
 from plait.data.text_pairs import TextPairs
@@ -76,6 +76,8 @@ class Tuner:
         write, curve, seconds = train(training.checkpoint)
         facts = _facts(strand, seconds, (len(self.train), len(self.val)), curve)
         facts |= {"labels": self.labels, "seen": sketch(_hashes(self.train, strand))}
+        if strand == "text":
+            facts["clean"] = self.config.text.clean
         training.finish(write, facts)
         return facts
 
@@ -127,7 +129,7 @@ def tune_on_text_pairs(
     """
     from plait.tuning.text_pairs import tune_text_pairs
 
-    settings = ["text pairs", config.text.model_dump(exclude={"batch"}), config.seed]
+    settings = ["text pairs", config.text.model_dump(exclude=ENCODING), config.seed]
     texts = [text for pairs in (train, val) for text in (*pairs.left, *pairs.right, str(pairs.scores.tolist()))]
     training = Training(folder, key_of(settings, _text_hashes(texts)), overwrite)
     tuned = tune_text_pairs(
@@ -156,9 +158,17 @@ def distil_text(
     training = Training(folder, key_of(settings, _text_hashes([*train, *val])), overwrite)
     distilled = distil(load_sentence_encoder(config.text.model, config.text), train, val, config.text, config.seed)
     facts = _facts("text", distilled.seconds, (len(train), len(val)), distilled.curve)
-    facts["seen"] = facts_of(Path(config.text.model)).get("seen", [])
+    facts |= {"seen": facts_of(Path(config.text.model)).get("seen", []), "clean": config.text.clean}
     training.finish(distilled.encoder.save, facts)
     return facts
+
+
+def warn_of_cleaning(config: TextConfig) -> None:
+    """Say so where an encoder of plait's was trained on texts that were cleaned and would read ones that are not."""
+    clean = facts_of(Path(config.model)).get("clean", config.clean)
+    if clean != config.clean:
+        how = "cleaned" if clean else "not cleaned"
+        say(f"warning: '{config.model}' was trained on texts that were {how}; --set text.clean={str(clean).lower()}")
 
 
 def _facts(strand: str, seconds: float, rows: tuple[int, int], curve: Curve) -> dict[str, Any]:

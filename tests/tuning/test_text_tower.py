@@ -15,13 +15,13 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from plait.config import TextConfig, configure
+from plait.config import TextConfig, TextTrainConfig, configure
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import ConfigError, DataError, EncoderError, PlaitError
 from plait.loop import lightning_precision, warm_cosine
 from plait.tuning import text, text_model
 from plait.tuning.text import TunedText, tune_text
-from plait.tuning.text_model import matmul_precision
+from plait.tuning.text_model import learning_rate, matmul_precision
 from plait.tuning.tokens import at_random, in_order, tokenise
 
 
@@ -175,6 +175,21 @@ def test_auto_is_bf16_where_the_device_multiplies_it_faster(monkeypatch: pytest.
         monkeypatch.setattr(text_model, "has_bf16", lambda device, faster=faster: faster)
         assert matmul_precision("auto", "cpu") == precision
         assert matmul_precision("16", "cpu") == "16"
+
+
+@pytest.mark.parametrize(
+    ("width", "options", "expected"),
+    [(32, {}, 1e-4), (384, {}, 1e-4), (768, {}, 5e-5), (1024, {}, 3.75e-5), (4096, {"lora": 8}, 2e-4),
+     (768, {"lr": 3e-5}, 3e-5), (768, {"lr": 3e-5, "lora": 8}, 3e-5)],
+)  # fmt: skip
+def test_wider_transformers_learn_more_slowly(width: int, options: dict[str, float], expected: float) -> None:
+    assert learning_rate(TextTrainConfig.model_validate(options), width) == pytest.approx(expected)
+
+
+def test_the_transformer_learns_at_its_rate(text_folder: Path) -> None:
+    usual, same, faster = (tune(text_folder, f"lr={lr}", "epochs=1").encoder for lr in ("null", "1e-4", "3e-4"))
+    assert not changed(usual, same)
+    assert changed(usual, faster)
 
 
 def refused(kind: type[PlaitError], config: TextConfig, rows: Labelled = FEW, val: Labelled = VAL) -> str:

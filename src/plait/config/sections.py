@@ -140,12 +140,15 @@ class TextTrainConfig(Section):
     lora: int = Field(0, ge=0, description="rank of low-rank adapters (PEFT) trained in place of layers; 0: none")
     classify: float = Field(1.0, ge=0, description="weight of the classifier's cross-entropy")
     angle: AngleConfig = AngleConfig()
-    per_class: PositiveInt = Field(4, description="rows of a class that a batch has together; 1: any rows")
+    per_class: PositiveInt = Field(2, description="rows of a class that a batch has together; 1: any rows")
     hard: float = Field(0.5, ge=0, le=1, description="share of a batch from classes confused with one another so far")
     epochs: PositiveInt = 4
     patience: PositiveInt = Field(2, description="epochs without a better validation loss before stopping")
-    batch: PositiveInt = 32
-    lr: PositiveFloat = Field(5e-5, description="of the transformer")
+    batch: PositiveInt = 64
+    lr: PositiveFloat | None = Field(
+        None,
+        description="of the transformer; null: 1e-4 up to 384 dimensions, 5e-5 at 768...; 2e-4 of adapters",
+    )
     head_lr: PositiveFloat = Field(1e-3, description="of the LSTM and the classifier")
     weight_decay: float = Field(0.01, ge=0)
     label_smoothing: Probability = 0.1

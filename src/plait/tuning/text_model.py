@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CLIP = 1.0  # longest gradient
 LORA_ALPHA = 2  # times the rank
+LR, WIDTH = 1e-4, 384  # wider transformers learn more slowly: 5e-5 at BERT's 768 is common
+LORA_LR = 2e-4
 
 
 def build(config: TextConfig) -> SentenceTransformer:
@@ -88,6 +90,11 @@ def matmul_precision(precision: Precision, device: torch.device | str) -> Precis
     return "bf16" if has_bf16(torch.device(device)) else "32"
 
 
+def learning_rate(options: TextTrainConfig, width: int) -> float:
+    """Of a transformer with so many dimensions, or of its adapters."""
+    return options.lr or (LORA_LR if options.lora else LR * min(1.0, WIDTH / width))
+
+
 def total_weight(options: TextTrainConfig, classes: bool) -> float:
     """Of all objectives: losses are divided by it, since gradients are clipped and more than ratios would count.
 
@@ -147,11 +154,13 @@ class TextTask(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         options = self.options
         fresh = {id(parameter) for module in self._fresh for parameter in module.parameters()}
+        first: Any = self.model[0]
+        lr = learning_rate(options, first.get_embedding_dimension())
         groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
         for parameter in self.parameters():
             if parameter.requires_grad:
                 decay = options.weight_decay if parameter.ndim > 1 else 0.0  # not of biases and norms
-                groups[options.head_lr if id(parameter) in fresh else options.lr, decay].append(parameter)
+                groups[options.head_lr if id(parameter) in fresh else lr, decay].append(parameter)
         optimiser = torch.optim.AdamW(
             [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
         )

@@ -1,0 +1,58 @@
+"""Accuracy of a linear head on the features of a text encoder: what the benchmarks of text encoders share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plait.config import Config
+from plait.data.read import read_as
+from plait.encoders.text import SentenceEncoder
+from plait.loop import seeded
+from plait.preparing import Preparation
+from plait.tuning.probe import fit_probe
+
+
+@dataclass(frozen=True)
+class Texts:
+    """N texts and their (N,) classes."""
+
+    texts: list[str | None]
+    targets: Tensor
+
+    @property
+    def filled(self) -> list[str]:
+        """A text for every row, empty where it has none."""
+        return [text or "" for text in self.texts]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Rows to train on, to choose epochs on and to test on."""
+
+    train: Texts
+    val: Texts
+    test: Texts
+    classes: int
+
+
+def read_tables(train: str, test: str, config: Config, rows: int | None = None) -> Tables:
+    """Read both tables and hold validation rows out of the first, of which no more than ``rows`` are drawn."""
+    pairs, unseen = read_as(train, config), read_as(test, config)
+    if rows:
+        pairs = pairs.select(np.sort(np.random.default_rng(0).permutation(len(pairs))[:rows]))
+    tuner = Preparation(pairs, config, ("text",)).tuner
+    parts = [Texts(one.texts, tuner.targets(one)) for one in (tuner.train, tuner.val, unseen)]
+    return Tables(parts[0], parts[1], parts[2], len(tuner.labels))
+
+
+def probe(encoder: SentenceEncoder, tables: Tables, seed: int = 0) -> float:
+    """Test accuracy, 0 to 1, of a linear head trained on the features of the training texts."""
+    features, unseen = (torch.from_numpy(encoder.encode(part.filled)) for part in (tables.train, tables.test))
+    head = nn.Linear(features.shape[1], tables.classes)
+    with seeded(seed):
+        fit_probe(head, features, tables.train.targets, label_smoothing=0.1)
+    return float((head(unseen).argmax(1) == tables.test.targets).float().mean())
