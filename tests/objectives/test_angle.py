@@ -77,10 +77,13 @@ def test_the_mixture_is_their_sum() -> None:
     scores = torch.tensor([1.0, 0, 1, 1, 0, 0])
     options = AngleConfig(cosine=0.5, in_batch=2, angle=3, cosine_scale=10, in_batch_scale=5, angle_scale=2)
     parts = 0.5 * cosine(left, right, scores, 10) + 2 * in_batch(left, right, scores, 5)
-    parts = parts + 3 * angle(left, right, scores, 2, "paper")
+    parts = parts + 3 * angle(left, right, scores, 2)
     assert mixture(left, right, scores, options).item() == pytest.approx(parts.item(), rel=1e-6)
+    other = parts + 3 * (angle(left, right, scores, 2, "paper") - angle(left, right, scores, 2))
+    paper = options.model_copy(update={"form": "paper"})
+    assert mixture(left, right, scores, paper).item() == pytest.approx(other.item(), rel=1e-6)
     assert mixture(left, right, scores, AngleConfig(cosine=0, in_batch=0, angle=0)).item() == 0
-    alone = mixture(left, right, scores, AngleConfig(in_batch=0, angle=0))
+    alone = mixture(left, right, scores, AngleConfig(cosine=1, in_batch=0, angle=0))
     assert alone.item() == pytest.approx(cosine(left, right, scores).item())
 
 
@@ -154,7 +157,7 @@ def test_a_row_of_the_same_class_is_not_a_negative() -> None:
     blind = math.log1p(4 * math.exp(-3))
     assert in_batch(left, right, scores, 3.0).item() == pytest.approx(blind, rel=1e-5)
     for same_class, value in (("mask", wanted), ("negative", blind)):
-        options = AngleConfig(cosine=0, angle=0, in_batch_scale=3, same_class=same_class)  # type: ignore[arg-type]
+        options = AngleConfig(cosine=0, in_batch=1, angle=0, in_batch_scale=3, same_class=same_class)  # type: ignore[arg-type]
         assert mixture(left, right, scores, options, classes).item() == pytest.approx(value, rel=1e-5)
 
 

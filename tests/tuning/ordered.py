@@ -28,7 +28,7 @@ def ordered(pairs: int, seed: int) -> Labelled:
 TRAIN, VAL, FEW = ordered(500, 0), ordered(60, 1), ordered(40, 2)
 
 
-PLAIN = ("angle.cosine=0", "angle.in_batch=0", "angle.angle=0", "per_class=1")  # cross-entropy alone
+PLAIN = ("angle.cosine=0", "angle.in_batch=0", "angle.angle=0", "per_class=1", "batch=32")  # cross-entropy alone
 
 
 EXACT = "text.train.precision=32"  # the same on every machine
