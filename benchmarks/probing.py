@@ -51,8 +51,15 @@ def read_tables(train: str, test: str, config: Config, rows: int | None = None) 
 
 def probe(encoder: SentenceEncoder, tables: Tables, seed: int = 0) -> float:
     """Test accuracy, 0 to 1, of a linear head trained on the features of the training texts."""
-    features, unseen = (torch.from_numpy(encoder.encode(part.filled)) for part in (tables.train, tables.test))
+    features, unseen = (encoder.encode(part.filled) for part in (tables.train, tables.test))
+    answers = probabilities(features, unseen, tables, seed).argmax(1)
+    return float((answers == tables.test.targets.numpy()).mean())
+
+
+def probabilities(features: np.ndarray, unseen: np.ndarray, tables: Tables, seed: int = 0) -> np.ndarray:
+    """(N, K) answers to N test rows of a linear head trained on features (M, D) of the training texts."""
     head = nn.Linear(features.shape[1], tables.classes)
     with seeded(seed):
-        fit_probe(head, features, tables.train.targets, label_smoothing=0.1)
-    return float((head(unseen).argmax(1) == tables.test.targets).float().mean())
+        fit_probe(head, torch.from_numpy(features), tables.train.targets, label_smoothing=0.1)
+    with torch.inference_mode():
+        return np.asarray(head(torch.from_numpy(unseen)).softmax(1))
