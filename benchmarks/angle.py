@@ -78,10 +78,10 @@ def on_classes(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
     rows = [(part.texts, part.targets) for part in (tables.train, tables.val)]
 
     def measure(config: Config, frozen: bool) -> float:
-        encoder = load_sentence_encoder(config.text.model, config.text)
-        if not frozen:
-            model = tune_text(rows[0], rows[1], tables.classes, config.text, seed=config.seed).encoder.model
-            encoder = SentenceEncoder(model, encoder.name, encoder.prompt, encoder.batch, encoder.precision)
+        if frozen:
+            return probe(load_sentence_encoder(config.text.model, config.text), tables, config.seed)
+        tuned = tune_text(rows[0], rows[1], tables.classes, config.text, seed=config.seed).encoder
+        encoder = SentenceEncoder(tuned.model, tuned.name, tuned.prompt, tuned.batch, config.text.precision)
         return probe(encoder, tables, config.seed)
 
     return measure
