@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,13 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from plait.config import Precision
-from plait.progress import hushed
+from plait.progress import bar, hushed, say
 
 Curve = list[dict[str, float]]
 # Lightning greets, advises and warns about loaders that are right as they are.
 TALKERS = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
 WARMUP = 0.1  # share of the steps in which the learning rate rises
+TELL_EVERY = 10.0  # seconds between two lines about epochs, at least
 
 
 class KeepBest(Callback):
@@ -31,15 +33,14 @@ class KeepBest(Callback):
     Curve and best weights are part of a checkpoint, so a resumed training goes on with them.
 
     Args:
-        advance: called with the number of epochs done.
         patience: stop after so many epochs without a better validation loss; None: never.
     """
 
-    def __init__(self, advance: Any, patience: int | None = None):
+    def __init__(self, patience: int | None = None):
         self.curve: Curve = []
         self.best = float("inf")
         self.weights: dict[str, Tensor] | None = None
-        self._advance, self._patience, self._waited = advance, patience, 0
+        self._patience, self._waited = patience, 0
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self._stop(trainer)  # a resumed training may have been about to
@@ -52,7 +53,6 @@ class KeepBest(Callback):
         if loss < self.best:
             self.best, self._waited = loss, 0
             self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        self._advance(1)
         self._stop(trainer)
 
     def _stop(self, trainer: Any) -> None:
@@ -69,7 +69,38 @@ class KeepBest(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.best, self.weights = state_dict["curve"], state_dict["best"], state_dict["weights"]
         self._waited = state_dict["waited"]
-        self._advance(len(self.curve))
+
+
+class _Watch(Callback):
+    """Moves a progress bar of epochs, within an epoch too, and tells how long ones ended.
+
+    Args:
+        advance: called with the epochs, or the part of one, done since it was last called.
+    """
+
+    def __init__(self, loop: Loop, advance: Callable[[float], None]):
+        self.loop, self._advance = loop, advance
+        self._done, self._told = 0.0, time.perf_counter()
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        if trainer.current_epoch and self.loop.tell:
+            say(f"{self.loop.label}: goes on after epoch {trainer.current_epoch} of {self.loop.epochs}")
+        self._to(trainer.current_epoch)
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._to(trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches)
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        now = time.perf_counter()
+        if self.loop.tell and now - self._told >= TELL_EVERY:
+            values = trainer.callback_metrics.items()
+            found = ", ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in values if "val_" in name)
+            say(f"{self.loop.label}: epoch {trainer.current_epoch + 1} of {self.loop.epochs}, validation {found}")
+            self._told = now
+
+    def _to(self, done: float) -> None:
+        self._advance(done - self._done)
+        self._done = done
 
 
 class SeedEpochs(Callback):
@@ -105,6 +136,8 @@ class Loop:
         accumulate: batches a step.
         checkpoint: file to go on from where it exists, and to write after every epoch; None for short trainings.
         reload: make the training loader anew for every epoch, by the task's own ``train_dataloader``.
+        label: what the progress bar says.
+        tell: a line on standard error after an epoch, no more often than `TELL_EVERY` seconds.
     """
 
     epochs: int
@@ -113,6 +146,8 @@ class Loop:
     accumulate: int = 1
     checkpoint: Path | None = None
     reload: bool = False
+    label: str = "train"
+    tell: bool = True
 
 
 def run_trainer(
@@ -126,7 +161,7 @@ def run_trainer(
     device = torch.device(loop.device)
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)
     checkpoint = loop.checkpoint
-    with hushed(*TALKERS):
+    with hushed(*TALKERS), bar(loop.label, loop.epochs) as advance:
         trainer = lightning.Trainer(
             max_epochs=loop.epochs,
             accelerator=accelerator,
@@ -134,7 +169,8 @@ def run_trainer(
             precision=lightning_precision(loop.precision, device),
             accumulate_grad_batches=loop.accumulate,
             reload_dataloaders_every_n_epochs=int(loop.reload),
-            callbacks=[*callbacks, *([_Checkpoint(checkpoint)] if checkpoint else [])],  # last: it saves the others
+            # The checkpoint last: it saves the others.
+            callbacks=[*callbacks, _Watch(loop, advance), *([_Checkpoint(checkpoint)] if checkpoint else [])],
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, silence in a log.
+"""Progress bars on a terminal; in a log only what is said.
 
 Bars and messages go to standard error, so that what a command prints on standard output can be piped.
 """
@@ -30,7 +30,7 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def bar(label: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar(label: str, total: int) -> Iterator[Callable[[float], None]]:
     """Yield ``advance(n)`` of a progress bar with rate and time left; off a terminal it does nothing."""
     if not sys.stderr.isatty() or total <= 0:
         yield lambda n: None

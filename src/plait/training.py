@@ -18,7 +18,6 @@ from plait.fusion.batch import EVAL_BATCH, Strands
 from plait.fusion.practice import Practice
 from plait.loop import Curve, KeepBest, Loop, run_trainer, seeded
 from plait.loss import row_losses
-from plait.progress import bar
 
 STEPS = 32  # an epoch
 BATCHES = (32, 512)
@@ -129,9 +128,10 @@ def train(
         _loader(_Rows(strands, targets, keep), config.batch or batch_size(len(targets)), generator),
         _loader(_Rows(*val, torch.ones(1, len(val[1]), dtype=torch.bool)), EVAL_BATCH, None),
     )
-    with bar(label, config.epochs) as advance, seeded(seed):
-        best = KeepBest(advance, config.patience)
-        run_trainer(_Task(copies, config, weights), loaders, [best], Loop(config.epochs, device))
+    with seeded(seed):
+        best = KeepBest(config.patience)
+        loop = Loop(config.epochs, device, label=label, tell=False)
+        run_trainer(_Task(copies, config, weights), loaders, [best], loop)
     copies.cpu().eval()
     return Fitted(best.curve, time.perf_counter() - start)
 

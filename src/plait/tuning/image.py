@@ -66,11 +66,12 @@ def tune_image(
         for stage in stages:
             _require_size(model, stage.size, config.model)
         epochs = sum(stage.epochs for stage in stages)
-        loop = Loop(epochs, device, config.train.precision, config.train.accumulate, checkpoint, reload=True)
-        with bar("tune image encoder", epochs) as advance, needs_memory(task.rehearse, "image.train"):
+        precision, accumulate = config.train.precision, config.train.accumulate
+        loop = Loop(epochs, device, precision, accumulate, checkpoint, reload=True, label="tune image encoder")
+        with needs_memory(task.rehearse, "image.train"):
             if config.pretrained and not (checkpoint and checkpoint.is_file()):
                 _start_classifier(task, device)
-            best = KeepBest(advance)
+            best = KeepBest()
             run_trainer(task, (None, None), [SeedEpochs(seed), best], loop)
     kept = task.ema.module if task.ema is not None else model
     return TunedImage(kept.cpu().eval(), settings, best.curve, time.perf_counter() - start)
@@ -108,8 +109,9 @@ def _start_classifier(task: _Task, device: torch.device | str) -> None:
         Images(data.train, settings), task.rows.tolist(), task.batch(task.stages[0]), data.config.workers, stack, False
     )
     model.to(device).eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), bar("fit first classifier", len(task.rows)) as advance:
         for pixels, rows in loader:
+            advance(len(rows))
             if len(rows):
                 maps = model.forward_features(normalise(pixels.to(device), settings))
                 found.append(model.forward_head(maps, pre_logits=True).float().cpu())

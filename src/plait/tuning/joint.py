@@ -26,7 +26,6 @@ from plait.fusion.batch import Strands
 from plait.fusion.practice import Practice
 from plait.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
 from plait.loss import row_losses
-from plait.progress import bar
 from plait.tuning.images import Draws, Images, Rows, batches, stack
 from plait.tuning.layers import freeze, train_mode
 from plait.tuning.memory import needs_memory
@@ -74,9 +73,12 @@ def tune_joint(
     with seeded(config.seed):
         network = _Network(_image(encoders, config), _text(encoders, config), head)
         task = _Task(network, train, val, config)
-        loop = Loop(config.joint.epochs, device, config.joint.precision, config.joint.accumulate, checkpoint, True)
-        with bar("tune jointly", config.joint.epochs) as advance, needs_memory(task.rehearse, "joint"):
-            best = KeepBest(advance)
+        options = config.joint
+        loop = Loop(
+            options.epochs, device, options.precision, options.accumulate, checkpoint, True, label="tune jointly"
+        )
+        with needs_memory(task.rehearse, "joint"):
+            best = KeepBest()
             run_trainer(task, (None, None), [SeedEpochs(config.seed), best], loop)
     return Joint(network.tuned(encoders, device), head.cpu().eval(), best.curve, time.perf_counter() - start)
 

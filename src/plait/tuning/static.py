@@ -27,7 +27,6 @@ from plait.encoders.base import quiet
 from plait.encoders.text import SentenceEncoder
 from plait.errors import ConfigError, EncoderError
 from plait.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
-from plait.progress import bar
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -64,9 +63,9 @@ def distil(
         model = _first_vectors(teacher, words, options)
         rows = [_Texts(model, texts, torch.from_numpy(teacher.encode(list(texts)))) for texts in (train, val)]
         task = _Task(model, rows, options, seed)
-        with bar("distil text encoder", options.epochs) as advance:
-            best = KeepBest(advance)
-            run_trainer(task, (None, None), [best, SeedEpochs(seed)], Loop(options.epochs, reload=True))
+        best = KeepBest()
+        loop = Loop(options.epochs, reload=True, label="distil text encoder")
+        run_trainer(task, (None, None), [best, SeedEpochs(seed)], loop)
     name = f"static({teacher.name})"
     return Distilled(SentenceEncoder(model, name, "", config.batch), best.curve, time.perf_counter() - start)
 

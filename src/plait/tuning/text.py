@@ -21,10 +21,9 @@ from torch.nn import functional as F
 from plait.config import TextConfig, TextTrainConfig
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError
-from plait.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded
+from plait.loop import Curve, KeepBest, SeedEpochs, run_trainer, seeded
 from plait.objectives.angle import mixture_of_classes
-from plait.progress import bar
-from plait.tuning.text_model import TextTask, build, matmul_precision, merged, total_weight
+from plait.tuning.text_model import TextTask, build, merged, text_loop, total_weight
 from plait.tuning.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
 
 if TYPE_CHECKING:
@@ -76,11 +75,8 @@ def tune_text(
         model = build(config)
         rows = [_Rows(tokenise(model, config.prompt, texts), targets) for texts, targets in labelled]
         task = _Task(model, rows, classes, options, seed)
-        precision = matmul_precision(options.precision, device)
-        loop = Loop(options.epochs, device, precision, checkpoint=checkpoint, reload=True)
-        with bar("tune text encoder", options.epochs) as advance:
-            best = KeepBest(advance, options.patience)
-            run_trainer(task, (None, None), [best, SeedEpochs(seed)], loop)
+        best = KeepBest(options.patience)
+        run_trainer(task, (None, None), [best, SeedEpochs(seed)], text_loop(options, device, checkpoint))
     encoder = SentenceEncoder(merged(model).to(device), config.model, config.prompt, config.batch)
     skipped = len(data[0]) + len(val[0]) - sum(len(texts) for texts, _ in labelled)
     return TunedText(encoder, best.curve, time.perf_counter() - start, skipped)

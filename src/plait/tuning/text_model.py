@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import lightning
@@ -14,7 +15,7 @@ from plait.config import Precision, TextConfig, TextTrainConfig
 from plait.devices import has_bf16
 from plait.encoders.text import open_sentence_model
 from plait.errors import ConfigError, EncoderError
-from plait.loop import warm_cosine
+from plait.loop import Loop, warm_cosine
 from plait.tuning.layers import freeze, train_mode
 
 if TYPE_CHECKING:
@@ -88,6 +89,12 @@ def matmul_precision(precision: Precision, device: torch.device | str) -> Precis
     if precision != "auto":
         return precision
     return "bf16" if has_bf16(torch.device(device)) else "32"
+
+
+def text_loop(options: TextTrainConfig, device: torch.device | str, checkpoint: Path | None) -> Loop:
+    """How a text encoder is trained."""
+    precision = matmul_precision(options.precision, device)
+    return Loop(options.epochs, device, precision, checkpoint=checkpoint, reload=True, label="tune text encoder")
 
 
 def learning_rate(options: TextTrainConfig, width: int) -> float:

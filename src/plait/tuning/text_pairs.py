@@ -15,11 +15,10 @@ from torch.nn import functional as F
 from plait.config import TextConfig, TextTrainConfig
 from plait.data.text_pairs import TextPairs
 from plait.encoders.text import SentenceEncoder
-from plait.loop import KeepBest, Loop, SeedEpochs, run_trainer, seeded
+from plait.loop import KeepBest, SeedEpochs, run_trainer, seeded
 from plait.objectives.angle import mixture
-from plait.progress import bar
 from plait.tuning.text import TunedText
-from plait.tuning.text_model import TextTask, build, matmul_precision, merged, total_weight
+from plait.tuning.text_model import TextTask, build, merged, text_loop, total_weight
 from plait.tuning.tokens import Batches, at_random, in_order, tokenise
 
 if TYPE_CHECKING:
@@ -46,11 +45,8 @@ def tune_text_pairs(
         model = build(config)
         rows = [_Pairs(model, config.prompt, pairs, options.batch) for pairs in (train, val)]
         task = _Task(model, rows, options, seed)
-        precision = matmul_precision(options.precision, device)
-        loop = Loop(options.epochs, device, precision, checkpoint=checkpoint, reload=True)
-        with bar("tune text encoder", options.epochs) as advance:
-            best = KeepBest(advance, options.patience)
-            run_trainer(task, (None, None), [best, SeedEpochs(seed)], loop)
+        best = KeepBest(options.patience)
+        run_trainer(task, (None, None), [best, SeedEpochs(seed)], text_loop(options, device, checkpoint))
     encoder = SentenceEncoder(merged(model).to(device), config.model, config.prompt, config.batch)
     return TunedText(encoder, best.curve, time.perf_counter() - start)
 
