@@ -101,17 +101,22 @@ def test_batch_norms_learn_their_statistics_only_where_layers_are_tuned(
     assert learnt[0] == (layers == "all")
 
 
+@pytest.mark.parametrize("model", ["{folder}", "{folder}+tfidf", "tfidf+{folder}"])
 def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows(
-    drawn: Pairs, toy_config: Callable[..., Config]
+    model: str, drawn: Pairs, toy_config: Callable[..., Config], text_folder: Path
 ) -> None:
     """Some of these rows have no image or no text, which training and encoding must hold for the same."""
     rows = [list(column) for column in (drawn.images(), drawn.texts)]
     rows[0][::5], rows[1][1::5] = [None] * len(rows[0][::5]), [None] * len(rows[1][1::5])
     images = [None if image is None else image.load() for image in rows[0]]
     pairs = Pairs.from_columns(images, rows[1], labels=drawn.labels)
-    config = toy_config(*JOINT, "joint.image=all", "joint.text=all", "joint.epochs=3", "head.early=towers")
+    layers = ("joint.image=all", "joint.text=all", f"text.model={model.format(folder=text_folder)}")
+    config = toy_config(*JOINT, *layers, "joint.epochs=3", "head.early=towers")
     prepared = Preparation(pairs, config, val=pairs)
     fitted = fit_model(prepared, Fitter(prepared.task(), config, prepared.device), "early")
+    assert fitted.encoders is not None
+    was, now = prepared.encoders.text, fitted.encoders.text
+    assert [one.name == "tfidf" for one in now] == [one is other for one, other in zip(was, now, strict=True)]
     strands, targets = prepared.strands_of(pairs, fitted.encoders), prepared.numbers(pairs)
     assert [int(present.sum()) for present in strands.present.values()] == [51, 51]
     assert isinstance(fitted.head.head, TowersHead)
@@ -198,7 +203,7 @@ def test_a_tuned_strand_learns_what_a_frozen_one_cannot_tell(
     assert right[frozen] < 0.8
 
 
-@pytest.mark.parametrize("model", ["tfidf", "{folder}+tfidf"])
+@pytest.mark.parametrize("model", ["tfidf", "{folder}+tfidf+{folder}"])
 def test_only_one_text_encoder_with_weights_can_be_tuned(
     model: str, drawn: Pairs, toy_config: Callable[..., Config], text_folder: Path
 ) -> None:
@@ -231,3 +236,10 @@ def test_no_memory_names_a_batch_that_fits(
     monkeypatch.setattr(module, "normalise", limited)
     with pytest.raises(EncoderError, match=r"joint\.batch=8"):
         plait.Classifier(toy_config(*JOINT, "joint.image=all")).fit(drawn)
+
+
+def test_an_image_network_is_tuned_beside_tfidf_alone(drawn: Pairs, toy_config: Callable[..., Config]) -> None:
+    layers = ("joint.image=all", "joint.text=frozen", "text.model=tfidf")
+    classifier = plait.Classifier(toy_config(*JOINT, *layers)).fit(drawn)
+    assert [encoder.name for encoder in classifier.encoders_.text] == ["tfidf"]
+    assert moved(Preparation(drawn, classifier.config).encoders, classifier.encoders_, "image")

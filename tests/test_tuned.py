@@ -46,14 +46,27 @@ def test_tuned_once_for_the_same_rows(strand: str, drawn: Pairs, toy_config: Cal
     assert other.tuner.key(strand) != first.tuner.key(strand)
 
 
-@pytest.mark.parametrize("strand", ["image", "text"])
+def test_what_tfidf_knows_beside_a_network_changes_nothing_in_its_tuning(
+    drawn: Pairs, toy_config: Callable[..., Config], text_folder: Path
+) -> None:
+    models = (str(text_folder), f"tfidf + {text_folder}")
+    alone, joined = (Preparation(drawn, toy_config(f"text.model={m}", "text.tune=true", *QUICK)) for m in models)
+    (network,), (tfidf, same) = alone.encoders.text, joined.encoders.text
+    assert (tfidf.name, same.fingerprint) == ("tfidf", network.fingerprint)
+    assert "tune_text" not in joined.seconds
+    assert joined.seen == {"text"}
+    plain = Preparation(drawn, toy_config(f"text.model={text_folder}")).encoders.text[0]
+    assert plain.fingerprint != same.fingerprint
+
+
+@pytest.mark.parametrize(("strand", "beside"), [("image", ""), ("text", ""), ("text", "+tfidf")])
 def test_a_folder_tuned_on_these_rows_is_known_to_be(
-    strand: str, drawn: Pairs, toy_config: Callable[..., Config], tmp_path: Path
+    strand: str, beside: str, drawn: Pairs, toy_config: Callable[..., Config], tmp_path: Path
 ) -> None:
     Preparation(drawn, toy_config(*QUICK)).tuner.tune(strand, tmp_path / "tuned")
     assert facts_of(tmp_path / "tuned")["labels"] == sorted(set(drawn.labels))  # type: ignore[type-var]
     prefix = "local-dir:" if strand == "image" else ""
-    frozen = toy_config(f"{strand}.model={prefix}{tmp_path / 'tuned'}")
+    frozen = toy_config(f"{strand}.model={prefix}{tmp_path / 'tuned'}{beside}")
     assert Preparation(drawn, frozen).seen == {strand}
     new = plait.draw(rows=64, seed=9, size=32)
     assert Preparation(new, frozen).seen == set()
@@ -67,7 +80,8 @@ def test_an_encoder_remembers_whether_its_texts_were_cleaned(
     Preparation(drawn, toy_config(f"text.clean={clean}", *QUICK)).tuner.tune("text", folder)
     for later in ("true", "false"):
         capsys.readouterr()
-        assert Preparation(drawn, toy_config(f"text.model={folder}", f"text.clean={later}"), ("text",)).encoders.text
+        config = toy_config(f"text.model={folder}+tfidf", f"text.clean={later}")
+        assert Preparation(drawn, config, ("text",)).encoders.text
         how = {"true": "cleaned", "false": "not cleaned"}[clean]
         warning = f"warning: '{folder}' was trained on texts that were {how}; --set text.clean={clean}"
         assert (warning in capsys.readouterr().err) == (later != clean)

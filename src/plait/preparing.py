@@ -97,12 +97,10 @@ class Preparation:
         config = self.config
         if "text" in self.strands:
             texts = lambda: [text for text in self.train_pairs.texts if text is not None]  # noqa: E731
-            section = config.text
-            if section.tune:
-                # The folder's own pooling is the one it was tuned with.
-                section = section.model_copy(update={"model": str(self._tuned("text")), "pooling": None})
-            warn_of_cleaning(section)
-            encoders.text = load_text_encoders(section, texts, self.device, config.seed)
+            if not config.text.tune:
+                warn_of_cleaning(config.text)
+            tuned = self._tuned("text") if config.text.tune else None
+            encoders.text = load_text_encoders(config.text, texts, self.device, config.seed, tuned)
         if "image" in self.strands:
             image = config.image
             if image.tune or not image.pretrained:
@@ -121,13 +119,14 @@ class Preparation:
     def seen(self) -> frozenset[str]:
         """Strands whose encoder has learnt from these training rows and their labels, now or in an earlier tuning."""
         config = self.config
-        models = {"image": config.image.model.removeprefix(LOCAL), "text": config.text.model}
+        models = {"image": [config.image.model.removeprefix(LOCAL)], "text": config.text.names}
         tuned = {"image": config.image.tune or not config.image.pretrained, "text": config.text.tune}
         hashes = {"image": lambda: self.train_pairs.image_hashes[0], "text": lambda: self.train_pairs.text_hashes}
         return frozenset(
             strand
             for strand in self.strands
-            if tuned[strand] or share_seen(facts_of(Path(models[strand])).get("seen", []), hashes[strand]()) > SEEN
+            if tuned[strand]
+            or any(share_seen(facts_of(Path(name)).get("seen", []), hashes[strand]()) > SEEN for name in models[strand])
         )
 
     def strands_of(self, pairs: Pairs, encoders: EncoderPair | None = None) -> Strands:

@@ -10,18 +10,21 @@ import torch
 from torch import Tensor
 
 from plait import __version__
-from plait.config import Config, TextConfig
+from plait.config import Config, ImageConfig, TextConfig
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import DECODING, Pairs, content_hash
 from plait.data.text_pairs import TextPairs
 from plait.devices import pick_device
 from plait.encoders.image import save_timm
+from plait.encoders.text import TFIDF
 from plait.errors import and_more
 from plait.loop import Curve
 from plait.progress import say
 from plait.tuning.folder import Training, facts_of, key_of, sketch
+from plait.tuning.text_model import of_network
 
-ENCODING = {"batch", "workers", "precision", "static"}  # keys that do not change what is trained
+# Keys that do not change what is trained.
+ENCODING = {"batch", "workers", "precision", "static", "tfidf_dim", "tfidf_terms"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Tuner:
         section = self.config.image if strand == "image" else self.config.text
         settings = [
             strand,
-            section.model_dump(exclude=ENCODING),
+            section.model_dump(exclude=ENCODING) | {"model": _networks(section)},
             self.config.seed,
             self.labels,
             DECODING,
@@ -129,11 +132,12 @@ def tune_on_text_pairs(
     """
     from plait.tuning.text_pairs import tune_text_pairs
 
-    settings = ["text pairs", config.text.model_dump(exclude=ENCODING), config.seed]
+    section = of_network(config.text)
+    settings = ["text pairs", section.model_dump(exclude=ENCODING), config.seed]
     texts = [text for pairs in (train, val) for text in (*pairs.left, *pairs.right, str(pairs.scores.tolist()))]
     training = Training(folder, key_of(settings, _text_hashes(texts)), overwrite)
     tuned = tune_text_pairs(
-        train, val, config.text, seed=config.seed, device=pick_device(config.device), checkpoint=training.checkpoint
+        train, val, section, seed=config.seed, device=pick_device(config.device), checkpoint=training.checkpoint
     )
     facts = _facts("text", tuned.seconds, (len(train), len(val)), tuned.curve)
     training.finish(tuned.encoder.save, facts)
@@ -143,7 +147,7 @@ def tune_on_text_pairs(
 def distil_text(
     train: list[str], val: list[str], config: Config, folder: Path, overwrite: bool = False
 ) -> dict[str, Any]:  # fmt: skip
-    """Distil ``config.text.model`` into static vectors of words, into a folder.
+    """Distil the network of ``config.text.model`` into static vectors of words, into a folder.
 
     Returns:
         What ``tuning.json`` in the folder says; of rows with labels it has seen what its teacher has seen.
@@ -154,21 +158,23 @@ def distil_text(
     from plait.encoders.text import load_sentence_encoder
     from plait.tuning.static import distil
 
-    settings = ["static", config.text.model_dump(exclude={"batch"}), config.seed]
+    section = of_network(config.text)
+    settings = ["static", section.model_dump(exclude=ENCODING - {"precision", "static"}), config.seed]
     training = Training(folder, key_of(settings, _text_hashes([*train, *val])), overwrite)
-    distilled = distil(load_sentence_encoder(config.text.model, config.text), train, val, config.text, config.seed)
+    distilled = distil(load_sentence_encoder(section.model, section), train, val, section, config.seed)
     facts = _facts("text", distilled.seconds, (len(train), len(val)), distilled.curve)
-    facts |= {"seen": facts_of(Path(config.text.model)).get("seen", []), "clean": config.text.clean}
+    facts |= {"seen": facts_of(Path(section.model)).get("seen", []), "clean": section.clean}
     training.finish(distilled.encoder.save, facts)
     return facts
 
 
 def warn_of_cleaning(config: TextConfig) -> None:
     """Say so where an encoder of plait's was trained on texts that were cleaned and would read ones that are not."""
-    clean = facts_of(Path(config.model)).get("clean", config.clean)
-    if clean != config.clean:
-        how = "cleaned" if clean else "not cleaned"
-        say(f"warning: '{config.model}' was trained on texts that were {how}; --set text.clean={str(clean).lower()}")
+    for name in config.names:
+        clean = facts_of(Path(name)).get("clean", config.clean)
+        if clean != config.clean:
+            how = "cleaned" if clean else "not cleaned"
+            say(f"warning: '{name}' was trained on texts that were {how}; --set text.clean={str(clean).lower()}")
 
 
 def _facts(strand: str, seconds: float, rows: tuple[int, int], curve: Curve) -> dict[str, Any]:
@@ -180,6 +186,11 @@ def _facts(strand: str, seconds: float, rows: tuple[int, int], curve: Curve) -> 
         "rows": {"train": rows[0], "val": rows[1]},
         "curve": curve,
     }
+
+
+def _networks(section: ImageConfig | TextConfig) -> str:
+    """The model without what TF-IDF knows beside it."""
+    return section.model if isinstance(section, ImageConfig) else "+".join(n for n in section.names if n != TFIDF)
 
 
 def _text_hashes(texts: list[str]) -> list[bytes]:

@@ -200,8 +200,8 @@ def refused(kind: type[PlaitError], config: TextConfig, rows: Labelled = FEW, va
 
 
 def test_models_that_cannot_be_tuned(text_folder: Path, tmp_path: Path) -> None:
-    assert refused(ConfigError, settings("minilm + tfidf")) == (
-        "text.model 'minilm + tfidf' is more than one encoder; give one to be tuned, or set text.tune=false"
+    assert refused(ConfigError, settings("minilm + tfidf + bert")) == (
+        "text.model 'minilm + tfidf + bert' is more than one network; give one to be tuned, or set text.tune=false"
     )
     assert refused(ConfigError, settings("tfidf")) == (
         "text.model 'tfidf' has no weights to be tuned; use another, e.g. minilm, or set text.tune=false"

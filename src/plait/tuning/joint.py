@@ -71,7 +71,7 @@ def tune_joint(
     """
     start = time.perf_counter()
     with seeded(config.seed):
-        network = _Network(_image(encoders, config), _text(encoders, config), head)
+        network = _Network(_image(encoders, config), _text(encoders, config), head, _place(encoders))
         task = _Task(network, train, val, config)
         options = config.joint
         loop = Loop(
@@ -95,14 +95,25 @@ def _image(encoders: EncoderPair, config: Config) -> TimmEncoder | None:
 def _text(encoders: EncoderPair, config: Config) -> SentenceEncoder | None:
     if config.joint.text == "frozen":
         return None
-    encoder = copy.deepcopy(encoders.text[0])
-    if len(encoders.text) > 1 or not isinstance(encoder, SentenceEncoder):
+    networks = [encoder for encoder in encoders.text if isinstance(encoder, SentenceEncoder)]
+    if len(networks) != 1:
         raise ConfigError(
             f"joint.text={config.joint.text} needs one text encoder with weights to tune, not '{config.text.model}'; "
             "set joint.text=frozen or another text.model"
         )
+    encoder = copy.deepcopy(networks[0])
     _unfreeze_text(encoder, config.joint.text)
     return encoder
+
+
+def _place(encoders: EncoderPair) -> tuple[int, int]:
+    """Columns of the text features, first and one past the last, that are the network's."""
+    start = 0
+    for encoder in encoders.text:
+        if isinstance(encoder, SentenceEncoder):
+            return start, start + encoder.dim
+        start += encoder.dim
+    return start, start
 
 
 def _unfreeze_text(encoder: SentenceEncoder, layers: Layers) -> None:
@@ -113,11 +124,18 @@ def _unfreeze_text(encoder: SentenceEncoder, layers: Layers) -> None:
 
 
 class _Network(nn.Module):
-    """``forward(inputs, features, present)``: a tuned strand's inputs are encoded, a frozen one has features."""
+    """``features(inputs, known)``: what is tuned encodes its inputs, what is frozen has its known features.
 
-    def __init__(self, image: TimmEncoder | None, text: SentenceEncoder | None, head: nn.Module):
+    Args:
+        place: columns of the text features, first and one past the last, that `text` makes.
+    """
+
+    def __init__(
+        self, image: TimmEncoder | None, text: SentenceEncoder | None, head: nn.Module, place: tuple[int, int]
+    ):
         super().__init__()
         self.encoders: dict[str, Any] = {"image": image, "text": text}
+        self.place = place
         self.image = image.model if image else None
         self.text = text.model if text else None
         self.head = head
@@ -129,7 +147,9 @@ class _Network(nn.Module):
             pixels = normalise(inputs["image"], self.encoders["image"].settings)
             found["image"] = self.image(pixels).float()
         if self.text is not None:
-            found["text"] = self.text(dict(inputs["text"]))["sentence_embedding"].float()
+            vectors = self.text(dict(inputs["text"]))["sentence_embedding"].float()
+            start, end = self.place
+            found["text"] = torch.cat([known["text"][:, :start], vectors, known["text"][:, end:]], 1)
         return found
 
     def tuned(self, encoders: EncoderPair, device: torch.device | str) -> EncoderPair:
@@ -138,7 +158,8 @@ class _Network(nn.Module):
         if (was := self.encoders["image"]) is not None:
             image = TimmEncoder(was.model, was.settings, was.name, device, was.precision)
         if (then := self.encoders["text"]) is not None:
-            text = [SentenceEncoder(then.model.to(device), then.name, then.prompt, then.batch, then.precision)]
+            now = SentenceEncoder(then.model.to(device), then.name, then.prompt, then.batch, then.precision)
+            text = [now if isinstance(encoder, SentenceEncoder) else encoder for encoder in text]
         return EncoderPair(image, text)
 
 

@@ -23,7 +23,7 @@ from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError
 from plait.loop import Curve, KeepBest, SeedEpochs, run_trainer, seeded
 from plait.objectives.angle import mixture_of_classes
-from plait.tuning.text_model import TextTask, build, merged, text_loop, total_weight
+from plait.tuning.text_model import TextTask, build, merged, of_network, text_loop, total_weight
 from plait.tuning.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def tune_text(
     data: Labelled, val: Labelled, classes: int, config: TextConfig, *,
     seed: int = 0, device: torch.device | str = "cpu", checkpoint: Path | None = None,
 ) -> TunedText:  # fmt: skip
-    """Train ``config.model`` on the rows that have a text, as ``config.train`` says.
+    """Train the network of ``config.model`` on the rows that have a text, as ``config.train`` says.
 
     The tower ``lstm`` is the model's transformer, a bidirectional LSTM and the maximum over time: 2 ``lstm_hidden``
     dimensions. Learning rates rise for a tenth of the steps, then fall as a cosine. The epoch with the lowest
@@ -68,7 +68,7 @@ def tune_text(
         EncoderError: the model cannot be had, or has no transformer.
         DataError: no row has a text.
     """
-    start = time.perf_counter()
+    start, config = time.perf_counter(), of_network(config)
     options = config.train
     labelled = [_with_text(*data, "training"), _with_text(*val, "validation")]
     with seeded(seed):

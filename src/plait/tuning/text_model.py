@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from plait.config import Precision, TextConfig, TextTrainConfig
 from plait.devices import has_bf16
-from plait.encoders.text import open_sentence_model
+from plait.encoders.text import TFIDF, open_sentence_model
 from plait.errors import ConfigError, EncoderError
 from plait.loop import Loop, warm_cosine
 from plait.tuning.layers import freeze, train_mode
@@ -39,7 +39,6 @@ def build(config: TextConfig) -> SentenceTransformer:
 
     from plait.encoders.lstm import BiLSTM
 
-    _require_one_model(config)
     options, name = config.train, config.model
     model = open_sentence_model(name, config).float()  # half-precision weights would lose small steps
     first = model[0]
@@ -61,15 +60,22 @@ def build(config: TextConfig) -> SentenceTransformer:
     return model
 
 
-def _require_one_model(config: TextConfig) -> None:
-    if "+" in config.model:
+def of_network(config: TextConfig) -> TextConfig:
+    """The configuration with the one network of ``model`` alone: what TF-IDF beside it knows is not trained.
+
+    Raises:
+        ConfigError: no network, or several.
+    """
+    networks = [name for name in config.names if name != TFIDF]
+    if not networks:
         raise ConfigError(
-            f"text.model '{config.model}' is more than one encoder; give one to be tuned, or set text.tune=false"
+            f"text.model '{config.model}' has no weights to be tuned; use another, e.g. minilm, or set text.tune=false"
         )
-    if config.model.strip() == "tfidf":
+    if len(networks) > 1:
         raise ConfigError(
-            "text.model 'tfidf' has no weights to be tuned; use another, e.g. minilm, or set text.tune=false"
+            f"text.model '{config.model}' is more than one network; give one to be tuned, or set text.tune=false"
         )
+    return config.model_copy(update={"model": networks[0]})
 
 
 def _adapt(transformer: Any, rank: int) -> None:

@@ -18,7 +18,7 @@ from plait.encoders.text import SentenceEncoder
 from plait.loop import KeepBest, SeedEpochs, run_trainer, seeded
 from plait.objectives.angle import mixture
 from plait.tuning.text import TunedText
-from plait.tuning.text_model import TextTask, build, merged, text_loop, total_weight
+from plait.tuning.text_model import TextTask, build, merged, of_network, text_loop, total_weight
 from plait.tuning.tokens import Batches, at_random, in_order, tokenise
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def tune_text_pairs(
     train: TextPairs, val: TextPairs, config: TextConfig, *,
     seed: int = 0, device: torch.device | str = "cpu", checkpoint: Path | None = None,
 ) -> TunedText:  # fmt: skip
-    """Train ``config.model`` on pairs of texts, as ``config.train`` says; classifier and classes play no part.
+    """Train the network of ``config.model`` on pairs of texts, as ``config.train`` says; no class plays a part.
 
     The epoch with the best Spearman correlation of cosine and score on the validation pairs is kept; ``val_loss`` in
     the curve is 1 less that correlation.
@@ -40,7 +40,8 @@ def tune_text_pairs(
     Raises:
         ConfigError, EncoderError: as `plait.tuning.text_model.build` does.
     """
-    start, options = time.perf_counter(), config.train
+    start, config = time.perf_counter(), of_network(config)
+    options = config.train
     with seeded(seed):
         model = build(config)
         rows = [_Pairs(model, config.prompt, pairs, options.batch) for pairs in (train, val)]
