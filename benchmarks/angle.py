@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import combinations
 
-from benchmarks.probing import probe, read_tables
+from benchmarks.probing import open_network, probe, read_tables
 from plait.config import Config, configure
 from plait.data.text_pairs import hold_out, read_text_pairs
-from plait.encoders.text import SentenceEncoder, load_sentence_encoder
+from plait.encoders.text import SentenceEncoder
 from plait.tuning.text import tune_text
 from plait.tuning.text_pairs import spearman, tune_text_pairs
 
@@ -79,7 +79,7 @@ def on_classes(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
 
     def measure(config: Config, frozen: bool) -> float:
         if frozen:
-            return probe(load_sentence_encoder(config.text.model, config.text), tables, config.seed)
+            return probe(open_network(config), tables, config.seed)
         tuned = tune_text(rows[0], rows[1], tables.classes, config.text, seed=config.seed).encoder
         encoder = SentenceEncoder(tuned.model, tuned.name, tuned.prompt, tuned.batch, config.text.precision)
         return probe(encoder, tables, config.seed)
@@ -95,7 +95,7 @@ def on_pairs(arguments: argparse.Namespace, overrides: list[str]) -> Measure:
 
     def measure(config: Config, frozen: bool) -> float:
         if frozen:
-            return spearman(load_sentence_encoder(config.text.model, config.text), test)
+            return spearman(open_network(config), test)
         train, val = hold_out(pairs, config.data.val_fraction, config.seed)
         return spearman(tune_text_pairs(train, val, config.text, seed=config.seed).encoder, test)
 

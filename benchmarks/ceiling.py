@@ -14,9 +14,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks.probing import Tables, probabilities, read_tables
+from benchmarks.probing import Tables, open_network, probabilities, read_tables
 from plait.config import configure
-from plait.encoders.text import load_sentence_encoder
 
 NEIGHBOURS, TEMPERATURE = 10, 0.05
 
@@ -26,7 +25,7 @@ def main() -> None:
     train, test, *overrides = sys.argv[1:]
     config = configure(overrides=overrides)
     tables = read_tables(train, test, config)
-    encoder = load_sentence_encoder(config.text.model, config.text)
+    encoder = open_network(config)
     features, unseen = (encoder.encode(part.filled) for part in (tables.train, tables.test))
     found = {
         "linear head on the encoder": probabilities(features, unseen, tables, config.seed),

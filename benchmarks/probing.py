@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from plait.config import Config
 from plait.data.read import read_as
-from plait.encoders.text import SentenceEncoder
+from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.loop import seeded
 from plait.preparing import Preparation
 from plait.tuning.probe import fit_probe
+from plait.tuning.text_model import of_network
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ def read_tables(train: str, test: str, config: Config, rows: int | None = None) 
     tuner = Preparation(pairs, config, ("text",)).tuner
     parts = [Texts(one.texts, tuner.targets(one)) for one in (tuner.train, tuner.val, unseen)]
     return Tables(parts[0], parts[1], parts[2], len(tuner.labels))
+
+
+def open_network(config: Config) -> SentenceEncoder:
+    """The network of ``text.model``, without what TF-IDF knows beside it."""
+    section = of_network(config.text)
+    return load_sentence_encoder(section.model, section)
 
 
 def probe(encoder: SentenceEncoder, tables: Tables, seed: int = 0) -> float:

@@ -13,9 +13,9 @@ import time
 
 import torch
 
-from benchmarks.probing import probe, read_tables
+from benchmarks.probing import open_network, probe, read_tables
 from plait.config import configure
-from plait.encoders.text import SentenceEncoder, load_sentence_encoder
+from plait.encoders.text import SentenceEncoder
 from plait.tuning.static import distil
 
 TURNS = 3
@@ -28,7 +28,7 @@ def main() -> None:
     config = configure(overrides=overrides)
     tables = read_tables(train, test, config)
     torch.set_num_threads(1)
-    teacher = load_sentence_encoder(config.text.model, config.text)
+    teacher = open_network(config)
     made = distil(teacher, tables.train.filled, tables.val.filled, config.text, config.seed)
     encoders = {"teacher": teacher, "static": made.encoder}
     texts = tables.test.filled

@@ -274,7 +274,9 @@ def test_joint_training_reads_what_the_encoder_reads(
     encoder = opened(folders["llama"], f"text.prompt={ANGLE_PROMPT}")
     strands = Strands({"text": torch.zeros(4, 32)}, {"text": torch.ones(4, dtype=torch.bool)})
     rows = JointRows(Pairs.from_columns(texts=TEXTS), strands, torch.arange(4))
-    task = _Task(_Network(None, encoder, torch.nn.Identity(), (0, encoder.dim)), rows, rows, toy_config("joint.text=all"))
+    task = _Task(
+        _Network(None, encoder, torch.nn.Identity(), (0, encoder.dim)), rows, rows, toy_config("joint.text=all")
+    )
     features, _, targets = task._step(rows, (torch.tensor([2, 0, 1]), None, None))
     np.testing.assert_allclose(features["text"].detach(), encoder.encode(TEXTS)[[2, 0, 1]], atol=2e-5)
     assert targets.tolist() == [2, 0, 1]
