@@ -42,6 +42,16 @@ def test_food_pairs() -> None:
     assert accuracies(again) == found
 
 
+def test_food_pairs_by_default() -> None:
+    """TF-IDF beside MiniLM gives late fusion nearly a point."""
+    config = plait.configure(overrides=[f"image.model=local-dir:{BACKBONE}"])
+    data, test = SHARED / "data/food_pairs_train.parquet", SHARED / "data/food_pairs_val.parquet"
+    found = accuracies(plait.compare(data, test, config))
+    assert found["text"] >= 0.845
+    assert found["late"] >= 0.88
+    assert found["early"] >= 0.87
+
+
 def test_fashion_from_scratch() -> None:
     settings = ["image.model=test_resnet", "image.pretrained=false", "image.size=64", "image.train.epochs=4"]
     config = plait.configure(overrides=[*settings, "text.model=tfidf"])
