@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.pipeline import make_pipeline
@@ -115,6 +116,14 @@ def test_vocabulary_of_another_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EncoderError) as caught:
         TfidfEncoder.load(tmp_path)
     assert str(caught.value) == f"{tmp_path}: vocabulary and weights do not belong together"
+
+
+def test_weights_that_do_not_fit_one_another_are_refused(tmp_path: Path) -> None:
+    fit_tfidf(TEXTS, 3).save(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"idf": tensors["idf"][:-1]}, tmp_path / "model.safetensors")
+    with pytest.raises(EncoderError, match="vocabulary and weights do not belong together"):
+        TfidfEncoder.load(tmp_path)
 
 
 def test_fingerprint_names_the_training_texts() -> None:

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from plait.config import Config
 from plait.encoders.text import MINILM_PACKAGE, SentenceEncoder, load_sentence_encoder, load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
-from plait.errors import EncoderError
+from plait.errors import DataError, EncoderError
 from toys import make_text_folder
 
 TEXTS = ["red soup", "a bowl of fresh green soup with blue 12", "dish"]
@@ -64,6 +64,18 @@ def test_tfidf_learns_from_the_training_texts(toy_config: Callable[..., Config])
 def test_names_joined_by_plus(toy_config: Callable[..., Config], text_folder: Path) -> None:
     encoders = load_text_encoders(toy_config(f"text.model={text_folder} + tfidf").text, lambda: TEXTS)
     assert [encoder.name for encoder in encoders] == [str(text_folder), "tfidf"]
+
+
+def test_tfidf_that_learns_nothing_is_left_out_beside_a_network(
+    toy_config: Callable[..., Config], text_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"条目{i:03d}番" for i in range(300)]  # no word twice
+    (encoder,) = load_text_encoders(toy_config(f"text.model=tfidf+{text_folder}").text, lambda: texts)
+    assert encoder.name == str(text_folder)
+    warning = "warning: text.model=tfidf: the 300 training texts share no words; going on without TF-IDF\n"
+    assert capsys.readouterr().err == warning
+    with pytest.raises(DataError, match=r"share no words; use another text\.model, or give more rows$"):
+        load_text_encoders(toy_config("text.model=tfidf").text, lambda: texts)
 
 
 def test_minilm_comes_from_the_installed_package(toy_config: Callable[..., Config]) -> None:

@@ -16,8 +16,9 @@ from plait.encoders.base import FEW, Strand, TextEncoder, fingerprint, in_bf16, 
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
 from plait.encoders.tfidf import fit_tfidf
-from plait.errors import ConfigError, EncoderError
+from plait.errors import ConfigError, DataError, EncoderError
 from plait.hub import reached
+from plait.progress import say
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -130,7 +131,7 @@ def load_text_encoders(
     config: TextConfig, training_texts: Callable[[], list[str]], device: torch.device | str = "cpu", seed: int = 0,
     tuned: Path | None = None,
 ) -> list[TextEncoder]:  # fmt: skip
-    """One encoder for each name in ``config.model``, in order.
+    """One encoder for each name in ``config.model``, in order; TF-IDF that learns nothing is left out, with a warning.
 
     Args:
         training_texts: called only where an encoder learns from them (TF-IDF).
@@ -138,11 +139,17 @@ def load_text_encoders(
 
     Raises:
         EncoderError: a name that cannot be loaded, with what to do about it.
+        DataError: TF-IDF alone, and texts from which it learns nothing.
     """
     encoders: list[TextEncoder] = []
     for name in config.names:
         if name == TFIDF:
-            encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed, config.tfidf_terms))
+            try:
+                encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed, config.tfidf_terms))
+            except DataError as error:
+                if len(config.names) == 1:
+                    raise
+                say(f"warning: {str(error).split(';')[0]}; going on without TF-IDF")
         elif tuned is not None:
             # The folder's own pooling is the one it was tuned with.
             own = config.model_copy(update={"pooling": None})

@@ -78,7 +78,7 @@ class TfidfEncoder:
 
         tensors = load_file(folder / "model.safetensors")
         vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-        if tensors["components"].shape[1] != len(vocabulary):
+        if {tensors["components"].shape[1], len(tensors["idf"])} != {len(vocabulary)}:
             raise EncoderError(f"{folder}: vocabulary and weights do not belong together")
         return cls(vocabulary, tensors["idf"], tensors["components"])
 
