@@ -26,9 +26,17 @@ def test_strength_scales_regularisation_and_not_size() -> None:
 
 
 def test_a_pretrained_network_starts_nearer_to_its_size() -> None:
-    new, tuned = (plan(ImageTrainConfig(epochs=4), 224, pretrained) for pretrained in (False, True))
+    asked = ImageTrainConfig(epochs=4, progressive=True)
+    new, tuned = (plan(asked, 224, pretrained) for pretrained in (False, True))
     assert [stage.size for stage in new] == [96, 144, 176, 224]
     assert [stage.size for stage in tuned] == [112, 144, 192, 224]
+
+
+def test_unless_asked_only_random_weights_are_trained_progressively() -> None:
+    new, tuned = (plan(ImageTrainConfig(epochs=4), 224, pretrained) for pretrained in (False, True))
+    assert new == plan(ImageTrainConfig(epochs=4, progressive=True), 224)
+    assert tuned == plan(ImageTrainConfig(epochs=4, progressive=False), 224, pretrained=True)
+    assert [stage.size for stage in tuned] == [224]
 
 
 def test_fixed_size_is_the_last_stage_for_all_epochs() -> None:

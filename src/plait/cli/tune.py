@@ -30,7 +30,9 @@ def tune_image(
     set_: Set = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fine-tune a timm model on images and labels by progressive learning; a killed training goes on when repeated.
+    """Train a timm model on images and labels, from random weights by progressive learning, else at one size.
+
+    A killed training goes on when repeated.
 
     [bold]plait tune image train.csv --out tuned --set image.train.epochs=8[/bold]
     [bold]plait compare train.csv --set image.model=local-dir:tuned --out comparison[/bold]

@@ -62,7 +62,9 @@ class ImageTrainConfig(Section):
     lr: PositiveFloat | None = Field(None, description="null: 2e-3 from random weights, 2e-4 from pretrained ones")
     weight_decay: float = Field(0.05, ge=0)
     label_smoothing: Probability = 0.1
-    progressive: bool = Field(True, description="small images and weak regularisation first (Tan & Le 2021)")
+    progressive: bool | None = Field(
+        None, description="small images and weak regularisation first (Tan & Le 2021); null: only from random weights"
+    )
     strength: float = Field(
         0.2,
         ge=0,

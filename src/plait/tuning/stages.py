@@ -24,12 +24,14 @@ def plan(config: ImageTrainConfig, size: int, pretrained: bool = False) -> tuple
 
     Given stages are taken as they are. Else there are four (fewer with fewer epochs), from 0.43 of the size (0.5 for
     a pretrained network) to the whole, regularisation growing linearly (Tan & Le 2021, algorithm 1) up to ``strength``
-    times that of EfficientNetV2-S; epochs that do not divide go to the small, fast stages. Without `progressive` there
-    is one stage: the last of these, for all epochs.
+    times that of EfficientNetV2-S; epochs that do not divide go to the small, fast stages. Without `progressive`, and
+    for a pretrained network unless it is asked for, there is one stage: the last of these, for all epochs. A few epochs
+    at sizes that it will not be used at cost such a network more than they teach it.
     """
     if config.stages is not None:
         return config.stages
-    count = min(STAGES, config.epochs) if config.progressive else 1
+    progressive = not pretrained if config.progressive is None else config.progressive
+    count = min(STAGES, config.epochs) if progressive else 1
     first, last = TUNED_SIZE if pretrained else SIZE
     stages = []
     for i in range(count):
