@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from plait import __version__
-from plait.config import Config, ImageConfig, TextConfig
+from plait.config import Config, TextConfig
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import DECODING, Pairs, content_hash
 from plait.data.text_pairs import TextPairs
 from plait.devices import pick_device
 from plait.encoders.image import save_timm
-from plait.encoders.text import TFIDF
 from plait.errors import and_more
 from plait.loop import Curve
 from plait.progress import say
@@ -52,10 +51,11 @@ class Tuner:
 
     def key(self, strand: str) -> str:
         """What names a training: settings that matter, seed, and every row's content and label."""
-        section = self.config.image if strand == "image" else self.config.text
+        image, text = self.config.image, self.config.text
+        section, model = (image, image.model) if strand == "image" else (text, "+".join(text.networks))
         settings = [
             strand,
-            section.model_dump(exclude=ENCODING) | {"model": _networks(section)},
+            section.model_dump(exclude=ENCODING) | {"model": model},
             self.config.seed,
             self.labels,
             DECODING,
@@ -159,7 +159,7 @@ def distil_text(
     from plait.tuning.static import distil
 
     section = of_network(config.text)
-    settings = ["static", section.model_dump(exclude=ENCODING - {"precision", "static"}), config.seed]
+    settings = ["static", section.model_dump(exclude={"batch", "tfidf_dim", "tfidf_terms"}), config.seed]
     training = Training(folder, key_of(settings, _text_hashes([*train, *val])), overwrite)
     distilled = distil(load_sentence_encoder(section.model, section), train, val, section, config.seed)
     facts = _facts("text", distilled.seconds, (len(train), len(val)), distilled.curve)
@@ -186,11 +186,6 @@ def _facts(strand: str, seconds: float, rows: tuple[int, int], curve: Curve) -> 
         "rows": {"train": rows[0], "val": rows[1]},
         "curve": curve,
     }
-
-
-def _networks(section: ImageConfig | TextConfig) -> str:
-    """The model without what TF-IDF knows beside it."""
-    return section.model if isinstance(section, ImageConfig) else "+".join(n for n in section.names if n != TFIDF)
 
 
 def _text_hashes(texts: list[str]) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from plait.config.build import configure, presets
 from plait.config.sections import (
+    TFIDF,
     AngleConfig,
     AngleForm,
     Config,
@@ -22,6 +23,7 @@ from plait.config.sections import (
 )
 
 __all__ = [
+    "TFIDF",
     "AngleConfig",
     "AngleForm",
     "Config",

@@ -168,6 +168,9 @@ class StaticConfig(Section):
     lr: PositiveFloat = 1e-2
 
 
+TFIDF = "tfidf"
+
+
 class TextConfig(Section):
     """The text encoder: ``minilm``, ``tfidf``, any sentence-transformers or transformers name or folder.
 
@@ -203,6 +206,11 @@ class TextConfig(Section):
     def names(self) -> list[str]:
         """The encoders that ``model`` joins."""
         return [name.strip() for name in self.model.split("+")]
+
+    @property
+    def networks(self) -> list[str]:
+        """Those of them that have weights to be trained."""
+        return [name for name in self.names if name != TFIDF]
 
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]

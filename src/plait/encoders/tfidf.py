@@ -8,15 +8,12 @@ import unicodedata
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from plait.encoders.base import Strand, fingerprint
 from plait.errors import DataError, EncoderError
-
-if TYPE_CHECKING:
-    from sklearn.feature_extraction.text import TfidfVectorizer
 
 WORD = re.compile(r"\b\w\w+\b")
 
@@ -105,9 +102,11 @@ def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = Non
         DataError: fewer than two texts, or none with a word in it.
     """
     from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     remedy = "use another text.model, or give more rows"
-    vectorizer = _vectorizer(min_df=2 if len(texts) >= 200 else 1, max_features=terms)
+    least = 2 if len(texts) >= 200 else 1
+    vectorizer = TfidfVectorizer(analyzer=terms_of, sublinear_tf=True, min_df=least, max_features=terms)
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:
@@ -120,9 +119,3 @@ def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = Non
         raise DataError(f"text.model=tfidf: {few}; {remedy}")
     svd = TruncatedSVD(dim, n_iter=2, random_state=seed).fit(matrix)
     return TfidfEncoder(list(vectorizer.get_feature_names_out()), vectorizer.idf_, svd.components_)
-
-
-def _vectorizer(**arguments: Any) -> TfidfVectorizer:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    return TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), strip_accents="unicode", **arguments)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from plait.config import Precision, TextConfig, TextTrainConfig
 from plait.devices import has_bf16
-from plait.encoders.text import TFIDF, open_sentence_model
+from plait.encoders.text import open_sentence_model
 from plait.errors import ConfigError, EncoderError
 from plait.loop import Loop, warm_cosine
 from plait.tuning.layers import freeze, train_mode
@@ -66,7 +66,7 @@ def of_network(config: TextConfig) -> TextConfig:
     Raises:
         ConfigError: no network, or several.
     """
-    networks = [name for name in config.names if name != TFIDF]
+    networks = config.networks
     if not networks:
         raise ConfigError(
             f"text.model '{config.model}' has no weights to be tuned; use another, e.g. minilm, or set text.tune=false"
