@@ -15,7 +15,7 @@ from plait.encoders.pair import EncoderPair
 from plait.engine import Engine
 from plait.errors import RunError
 from plait.fusion.build import MODELS, HeadSpec, strands_of
-from plait.fusion.calibration import Calibrated
+from plait.fusion.pattern import Model
 from plait.strands import TorchHead
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Classifier:
 
     classes_: list[str]
     encoders_: EncoderPair
-    head_: Calibrated
+    head_: Model
     spec_: HeadSpec
     curve_: Curve
     metrics_: dict[str, Any]

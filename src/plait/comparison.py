@@ -14,7 +14,7 @@ from plait.data.pairs import Pairs
 from plait.data.read import read_as
 from plait.data.split import stratified
 from plait.fitting import Fitter
-from plait.fusion.batch import logits
+from plait.fusion.batch import Strands, logits
 from plait.fusion.build import MODELS
 from plait.joining import fit_model
 from plait.preparing import Preparation
@@ -45,13 +45,15 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
     require_known_labels(test_pairs, prepared.labels)
     prepared.seconds["read"] = time.perf_counter() - start
     task = prepared.task()
-    strands = prepared.strands_of(test_pairs)
+    strands: dict[int, Strands] = {}
     fitter = Fitter(task, config, prepared.device)
     models = {}
     for name in MODELS:
         fitted = fit_model(prepared, fitter, name)
-        rows = strands if fitted.encoders is None else prepared.strands_of(test_pairs, fitted.encoders)
-        probabilities = logits(fitted.head, rows).softmax(1).numpy()
+        encoders = fitted.encoders or prepared.encoders
+        if id(encoders) not in strands:
+            strands[id(encoders)] = prepared.strands_of(test_pairs, encoders)
+        probabilities = logits(fitted.head, strands[id(encoders)]).softmax(1).numpy()
         curve = prepared.curves.get(name) or fitted.curve
         models[name] = ModelResult(probabilities, fitted.seconds, curve, fitted.note)
     prepared.seconds["total"] = time.perf_counter() - start

@@ -66,7 +66,7 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
     by_hash = {value: text for value, text in zip(hashes, texts, strict=True) if value is not None and text is not None}
     parts, encoded = [], 0
     for encoder in encoders:
-        cache = _open_cache(store, encoder.fingerprint)
+        cache = _open_cache(None if encoder.quick else store, encoder.fingerprint)
         new = sorted(
             (value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True
         )
@@ -77,7 +77,7 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
                 cache.append(chunk, vectors, [None] * len(chunk))
                 advance(len(chunk))
         parts.append(_gather(cache, hashes, encoder.dim))
-        encoded += len(new)
+        encoded += 0 if encoder.quick else len(new)
     return Features(_side_by_side(parts), pairs.has_text, encoded, time.perf_counter() - start)
 
 

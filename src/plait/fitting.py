@@ -1,11 +1,11 @@
-"""Fits the four models of a comparison to features; strand heads are trained once and shared by late fusion."""
+"""Fits the four models of a comparison to features; the heads of the strands are fitted once and shared."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,19 +13,23 @@ from torch.nn import functional as F
 
 from plait.config import Config, HuseConfig, TowersConfig
 from plait.encoders.pair import EncoderPair
+from plait.experts import ExpertFit, Rows, SparseRows, fit_linear, fit_mlp
 from plait.fusion.batch import Strands, logits
 from plait.fusion.build import Early, HeadSpec, build, early_head
-from plait.fusion.calibration import Calibrated, fit_temperature
+from plait.fusion.calibration import fit_temperature
 from plait.fusion.huse import HuseHead
-from plait.fusion.late import KINDS, LateFusion, LateHead, fit_late
+from plait.fusion.late import KINDS, LateFusion, Opinions, fit_late
+from plait.fusion.pattern import Model
 from plait.fusion.practice import Practice
-from plait.fusion.strand import STRANDS, Shape, StrandHead, prior
+from plait.fusion.strand import STRANDS, ExpertSpec, Part, Shape, StrandHead, prior
+from plait.logistic import Answers
 from plait.loop import Curve, seeded
 from plait.objectives.huse import class_distances
+from plait.pools import Held, Taught, Way, calibrated, choose, cross_validated, head_of, held_by, mean_loss
 from plait.training import Copies, train
 
-Head = TypeVar("Head", bound=StrandHead | Early)
 EARLY_NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
+FEW = 2000  # training rows, up to which every row is held out once: few validation rows say too little
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,13 @@ class Task:
 
     Attributes:
         train: N rows. targets: (N,) int64. folds: (N,) int64, the fold of each row.
-        val: M rows that choose epochs, temperatures and kinds of fusion. val_targets: (M,) int64.
+        val: M rows that choose epochs, L2 strengths, temperatures and kinds of fusion. val_targets: (M,) int64.
         classes: K.
         seen: strands whose encoder was itself trained on the rows of `train`.
+        val_seen: the rows of `val` are among those, too: nothing is fitted to them but temperatures.
         class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
+        parts: the dense columns of each strand by encoder; empty: one encoder each.
+        sparse: wide features of the text that only linear heads read, by the number of the part.
     """
 
     train: Strands
@@ -48,33 +55,44 @@ class Task:
     classes: int
     seen: frozenset[str] = frozenset()
     class_vectors: Tensor | None = None
+    val_seen: bool = False
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    sparse: Mapping[int, SparseRows] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A trained and calibrated head, how to build it again, and how its training went.
+    """A trained and calibrated model, how to build it again, and how its training went.
 
     Attributes:
-        encoders: those it was trained together with; None for the ones all models share.
+        val_loss: cross-entropy on held-out rows, cross-validated where fusions are fitted to those.
+        scores: (V, K) weights of wide text features by the number of the part, which its encoders must have.
+        encoders: those it was trained together with, or that have its scores; None for the ones all models share.
     """
 
     spec: HeadSpec
-    head: Calibrated
+    head: Model
     curve: Curve
     seconds: float
     note: str
     val_loss: float
+    scores: Mapping[int, Tensor] = field(default_factory=dict)
     encoders: EncoderPair | None = None
 
 
 @dataclass(frozen=True)
 class _StrandFit:
+    """The head of a strand, and what its experts say of the held-out rows that have the strand."""
+
     head: StrandHead
-    curve: Curve
+    specs: tuple[ExpertSpec, ...]
+    parts: tuple[Part, ...]
+    held: Held
+    held_rows: Tensor
+    cross: Tensor  # (R, K) cross-validated logits
+    fits: list[ExpertFit]
+    note: str
     seconds: float
-    temperature: float
-    val_logits: Tensor
-    oof_logits: Tensor
 
 
 @dataclass
@@ -86,40 +104,165 @@ class Fitter:
     device: torch.device | str = "cpu"
     _strands: dict[str, _StrandFit] = field(default_factory=dict)
 
-    @property
-    def shape(self) -> Shape:
-        """Sizes of every head, with towers where the configured early fusion has them."""
-        dims = {strand: x.shape[1] for strand, x in self.task.train.features.items()}
-        head = self.config.head
-        sections: dict[str, TowersConfig | HuseConfig] = {"towers": head.towers, "huse": head.huse}
-        section = sections.get(head.early)
-        towers = {"image": section.image, "text": section.text} if section else {}
-        dropout = head.huse.dropout if head.early == "huse" else 0.0
-        return Shape(dims, self.task.classes, head.kind, head.hidden, head.dropout, towers, dropout)
-
     def fit(self, model: str) -> FittedModel:
         """Fit ``image``, ``text``, ``late`` or ``early``."""
         if model in STRANDS:
             return self._fit_strand(model)
         return self._fit_early() if model == "early" else self._fit_late()
 
+    @cached_property
+    def answers(self) -> Answers:
+        """Classes of the training rows and their weights, which are equal or balance the classes."""
+        return self._weighed(self.task.targets, self.smoothing)
+
+    @property
+    def smoothing(self) -> float:
+        """Of linear heads: none unless it is asked for, for their probabilities are calibrated as they are."""
+        return self.config.train.label_smoothing or 0.0
+
+    @cached_property
+    def log_prior(self) -> Tensor:
+        """(K,) log class shares of the training rows as they are weighed: what a row with nothing to read gets."""
+        return prior(self.task.targets, self.task.classes, self.answers.weights)
+
+    @cached_property
+    def cross_fits(self) -> bool:
+        """Whether training rows are held out in turn, because there are few; not those that an encoder has seen."""
+        return len(self.task.targets) <= FEW and not self.task.seen
+
+    @cached_property
+    def held(self) -> tuple[Strands, Answers]:
+        """Rows that no head is trained on: validation rows, and in a cross-fit the training rows behind them."""
+        task, answers = self.task, self._weighed(self.task.val_targets)
+        if not self.cross_fits:
+            return task.val, answers
+        features = {s: torch.cat([x, task.train.features[s]]) for s, x in task.val.features.items()}
+        present = {s: torch.cat([x, task.train.present[s]]) for s, x in task.val.present.items()}
+        targets = torch.cat([task.val_targets, task.targets])
+        return Strands(features, present), self._weighed(targets)
+
+    def _weighed(self, targets: Tensor, smoothing: float = 0.0) -> Answers:
+        weights = torch.ones(len(targets))
+        if self.config.train.class_weights == "balanced":
+            counts = torch.bincount(self.task.targets, minlength=self.task.classes).clamp_min(1)
+            weights = (len(self.task.targets) / (self.task.classes * counts.float()))[targets]
+        return Answers(targets, self.task.classes, weights, smoothing)
+
+    def shape(self, model: str) -> Shape:
+        """Sizes of a model, with towers where the configured early fusion has them."""
+        head = self.config.head
+        parts = {s: self._strands[s].parts if s in self._strands else self._parts(s) for s in self.task.train.features}
+        if model in STRANDS:
+            parts = {model: parts[model]}
+        sections: dict[str, TowersConfig | HuseConfig] = {"towers": head.towers, "huse": head.huse}
+        section = sections.get(head.early)
+        towers = {"image": section.image, "text": section.text} if section and model == "early" else {}
+        dropout = head.huse.dropout if head.early == "huse" else 0.0
+        return Shape(parts, self.task.classes, head.kind, head.hidden, head.dropout, towers, dropout)
+
+    def _parts(self, strand: str) -> tuple[Part, ...]:
+        """The parts of a strand as they are before any scores."""
+        return self.task.parts.get(strand) or (Part(strand, self.task.train.features[strand].shape[1]),)
+
+    # One strand
+
+    def _strand(self, strand: str) -> _StrandFit:
+        """Fit the experts of a strand, choose among them, and join them."""
+        if strand in self._strands:
+            return self._strands[strand]
+        start = time.perf_counter()
+        task, kind = self.task, self.config.head.kind
+        strands, answers = self.held
+        known = task.train.present[strand].nonzero()[:, 0]
+        rows = Rows(
+            task.train, task.val, self.answers, self._weighed(task.val_targets),
+            task.folds if self.cross_fits else None, task.sparse if strand == "text" else {},
+        )  # fmt: skip
+        taught = Taught(known, self.answers.select(known), self.log_prior)
+        shape = replace(self.shape(strand), parts={strand: self._parts(strand)})
+        if kind == "mlp":
+            fits, ways = [fit_mlp(strand, shape, rows, self.config, self.device)], [Way("mlp", (0,))]
+        else:
+            fits, ways = _linear_experts(strand, shape, rows)
+        held_rows = strands.present[strand].nonzero()[:, 0]
+        held = held_by(fits, held_rows, answers.select(held_rows), taught)
+        way, _, cross = choose(held, ways, self.config.seed)
+        specs = tuple(fits[i].spec for i in way.experts)
+        scored = {number for spec in specs for number in spec.scores}
+        parts = tuple(replace(p, scores=task.classes if i in scored else 0) for i, p in enumerate(self._parts(strand)))
+        head = StrandHead(strand, specs, replace(shape, parts={strand: parts}))
+        head = head_of(head, way, held, fits, taught)
+        chosen = replace(held, log_probs=held.log_probs[list(way.experts)])
+        note = f"{kind} head on {strand} features" if len(ways) == 1 else way.name
+        self._strands[strand] = _StrandFit(
+            head, specs, parts, chosen, held_rows, cross, [fits[i] for i in way.experts], note,
+            time.perf_counter() - start,
+        )  # fmt: skip
+        return self._strands[strand]
+
     def _fit_strand(self, strand: str) -> FittedModel:
         fit = self._strand(strand)
-        note = f"{self.config.head.kind} head on {strand} features"
-        return self._finish(HeadSpec(strand, self.shape), fit.head, fit.curve, fit.seconds, note)
+        return self._finish(strand, None, self._losses({strand: fit}), fit.note, fit.fits[0].curve, fit.seconds)
+
+    # Late fusion
 
     def _fit_late(self) -> FittedModel:
         fits = {strand: self._strand(strand) for strand in STRANDS}
         start = time.perf_counter()
         asked = self.config.head.late
-        options = [self._late(kind) for kind in (self._candidates() if asked == "auto" else (asked,))]
-        fusion = min(options, key=self._late_loss)
+        both, opinions, answers = self._shared(fits)
+        kinds = self._candidates() if asked == "auto" else (asked,)
+        found = []
+        for kind in kinds:
+
+            def fit(rows: Tensor, kind: str = kind) -> object:
+                fusion = self._late(kind, opinions.rows(rows), answers.select(rows))
+                with torch.no_grad():
+                    fused = fusion(opinions)
+                part = answers.select(rows)
+                temperature = fit_temperature(fused[rows], part.targets, part.weights)
+                return lambda other: fused[other] / temperature
+
+            cross = cross_validated(fit, len(both), self.task.classes, self.config.seed)  # type: ignore[arg-type]
+            found.append((mean_loss(cross, answers), kind, cross))
+        _, kind, cross = min(found, key=lambda one: one[0])
+        fusion = self._late(kind, opinions, answers)
+        with torch.no_grad():
+            fused = fusion(opinions)
         how = ", chosen on validation rows" if asked == "auto" else ""
         seconds = time.perf_counter() - start + sum(fit.seconds for fit in fits.values())
-        head = LateHead({strand: fit.head for strand, fit in fits.items()}, fusion)
-        return self._finish(HeadSpec("late", self.shape, fusion.kind), head, [], seconds, f"{fusion.kind}{how}")
+        losses = self._losses(fits, both, cross)
+        temperature = fit_temperature(fused, answers.targets, answers.weights)
+        return self._finish("late", (fusion, temperature), losses, f"{kind}{how}", [], seconds, late=kind)
+
+    def _candidates(self) -> tuple[str, ...]:
+        # Stacking has 2 K^2 parameters, and has never won on validation rows; it is there for who asks for it.
+        return ("mean", "product") if self.task.val_seen else tuple(kind for kind in KINDS if kind != "stacking")
+
+    def _shared(self, fits: Mapping[str, _StrandFit]) -> tuple[Tensor, Opinions, Answers]:
+        """Held-out rows that have both strands: their numbers, what the strands say of them, and their answers."""
+        strands, answers = self.held
+        both = torch.stack([strands.present[s] for s in STRANDS]).all(0).nonzero()[:, 0]
+        place = {s: torch.searchsorted(fit.held_rows, both) for s, fit in fits.items()}
+        experts = {s: fit.held.log_probs[:, place[s]] for s, fit in fits.items()}
+        with torch.no_grad():
+            pooled = {s: fit.head.pool(experts[s]) for s, fit in fits.items()}
+        return both, Opinions(pooled, experts), answers.select(both)
+
+    def _late(self, kind: str, opinions: Opinions, answers: Answers) -> LateFusion:
+        """Late fusion of one kind, fitted to rows that neither head nor encoder was trained on; else to none."""
+        heads = {s: self._strands[s].head for s in STRANDS}
+        fusion = LateFusion(kind, self.task.classes, sum(len(heads[s].experts) for s in STRANDS))
+        fusion.prepare(heads, self.log_prior)
+        if not self.task.val_seen:
+            fit_late(fusion, opinions, (answers.targets, answers.weights))
+        return fusion.eval()
+
+    # Early fusion
 
     def _fit_early(self) -> FittedModel:
+        for strand in STRANDS:
+            self._strand(strand)  # they answer where a row has but one
         start = time.perf_counter()
         swaps: list[dict[str, float]] = [{}]
         if excess := {s: share for s in sorted(self.task.seen) if (share := self._excess(s)) > 0.05}:
@@ -129,20 +272,24 @@ class Fitter:
         return replace(best, seconds=time.perf_counter() - start)
 
     def _practised(self, swap: dict[str, float]) -> FittedModel:
-        """Early fusion trained with rows hidden, and with features swapped by these shares."""
-        head = self.new_early()
+        """Early fusion trained with strands hidden, and with the features of some rows swapped."""
+        task = self.task
+        folds = [k for k in task.folds.unique()] if self.cross_fits else []
+        heads = [self.new_early() for _ in range(1 + len(folds))]
+        keep = torch.stack([torch.ones_like(task.targets, dtype=torch.bool), *(task.folds != k for k in folds)])
         fitted = train(
-            Copies([head], Practice(self.config.head.strand_dropout, swap)),
-            *self._data(),
-            self.config.train,
-            seed=self.config.seed,
-            device=self.device,
-            label="early",
-        )
+            Copies(heads, Practice(self.config.head.strand_dropout, swap)),
+            (task.train, self.answers), (task.val, self._weighed(task.val_targets)), self.config.train,
+            keep=keep, seed=self.config.seed, device=self.device, label="early",
+        )  # fmt: skip
+        oof = torch.zeros(len(task.targets), task.classes)
+        for k, head in zip(folds, heads[1:], strict=True):
+            rows = (task.folds == k).nonzero()[:, 0]
+            oof[rows] = logits(head, task.train.rows(rows))
         note = EARLY_NOTES[self.config.head.early]
         if swap:
             note += "; " + ", ".join(f"{share:.0%} of {s} features swapped in training" for s, share in swap.items())
-        return self.finish_early(head, fitted.curve, fitted.seconds, note)
+        return self.finish_early(heads[0], fitted.curve, fitted.seconds, note, oof if folds else None)
 
     def new_early(self) -> Early:
         """An untrained head of the configured early fusion: seeded weights, statistics and prior of the training rows.
@@ -150,91 +297,92 @@ class Fitter:
         Raises:
             ConfigError: HUSE's towers end in different widths.
         """
-        head = self._new(lambda: early_head(self.config.head.early, self.shape))
+        with seeded(self.config.seed):
+            head = early_head(self.config.head.early, self.shape("early"))
+        head.prepare(self.task.train.features, self.task.train.present, self.log_prior)
         if isinstance(head, HuseHead):
             huse, vectors = self.config.head.huse, self.task.class_vectors
             head.graph, head.gap, head.margin = huse.graph, huse.gap, huse.margin
             head.class_distance = class_distances(torch.eye(self.task.classes) if vectors is None else vectors)
         return head
 
-    def finish_early(self, head: torch.nn.Module, curve: Curve, seconds: float, note: str) -> FittedModel:
-        """A trained head from `new_early`, calibrated on the validation features of the task."""
-        spec = HeadSpec("early", self.shape, early=self.config.head.early)
-        return self._finish(spec, head, curve, seconds, note)
+    def finish_early(
+        self, head: torch.nn.Module, curve: Curve, seconds: float, note: str, oof: Tensor | None = None
+    ) -> FittedModel:
+        """A trained head from `new_early`, calibrated on the held-out rows of the task.
 
-    def _strand(self, strand: str) -> _StrandFit:
-        """Train a strand head, and copies of it that each leave one fold out."""
-        if strand in self._strands:
-            return self._strands[strand]
-        task, count = self.task, self.config.head.folds
-        heads = [self._new(lambda: StrandHead(strand, self.shape)) for _ in range(count + 1)]
-        keep = torch.stack([torch.ones_like(task.folds, dtype=torch.bool), *(task.folds != k for k in range(count))])
-        fitted = train(
-            Copies(heads),
-            *self._data(),
-            self.config.train,
-            keep=keep,
-            seed=self.config.seed,
-            device=self.device,
-            label=strand,
-        )
-        oof = torch.zeros(len(task.targets), task.classes)
-        for k, head in enumerate(heads[1:]):
-            rows = (task.folds == k).nonzero()[:, 0]
-            oof[rows] = logits(head, task.train.rows(rows))
-        val = logits(heads[0], task.val)
-        fit = _StrandFit(heads[0], fitted.curve, fitted.seconds, fit_temperature(val, task.val_targets), val, oof)
-        self._strands[strand] = fit
-        return fit
-
-    def _new(self, make: Callable[[], Head]) -> Head:
-        """A head with seeded weights, standardisation and prior from the training rows."""
-        with seeded(self.config.seed):
-            head = make()
-        head.prepare(self.task.train.features, self.task.train.present, prior(self.task.targets, self.task.classes))
-        return head
-
-    def _data(self) -> tuple[tuple[Strands, Tensor], tuple[Strands, Tensor]]:
-        return (self.task.train, self.task.targets), (self.task.val, self.task.val_targets)
-
-    def _candidates(self) -> tuple[str, ...]:
-        # With an encoder that has seen the training rows, parameters are fitted to the validation rows, which then
-        # cannot also choose between kinds that have parameters and kinds that have none.
-        return ("mean", "product") if self.task.seen else KINDS
-
-    def _late(self, kind: str) -> LateFusion:
-        """Late fusion of one kind, fitted to logits of rows that neither head nor encoder was trained on."""
-        fusion = LateFusion(kind, self.task.classes)
-        fusion.log_prior = prior(self.task.targets, self.task.classes)
-        fusion.temperature = torch.tensor([self._strands[s].temperature for s in STRANDS])
-        if self.task.seen:
-            unseen = {s: self._strands[s].val_logits for s in STRANDS}
-            fit_late(fusion, unseen, self.task.val.present, self.task.val_targets)
-        else:
-            unseen = {s: self._strands[s].oof_logits for s in STRANDS}
-            fit_late(fusion, unseen, self.task.train.present, self.task.targets)
-        return fusion
-
-    def _late_loss(self, fusion: LateFusion) -> float:
-        """Cross-entropy on the validation rows at the best temperature."""
-        with torch.inference_mode():
-            out = fusion({s: self._strands[s].val_logits for s in STRANDS}, self.task.val.present)
-        return F.cross_entropy(out / fit_temperature(out, self.task.val_targets), self.task.val_targets).item()
+        Args:
+            oof: (N, K) out-of-fold logits of the training rows, where they are held out in turn.
+        """
+        fits = {strand: self._strand(strand) for strand in STRANDS}
+        found = logits(head, self.task.val)
+        both, _, answers = self._shared(fits)
+        if self.cross_fits:
+            # Without out-of-fold logits, as after a joint training, the validation rows alone count.
+            both = both if oof is not None else both[both < len(found)]
+            answers = self.held[1].select(both)
+        fused = (found if oof is None else torch.cat([found, oof]))[both]
+        cross = cross_validated(calibrated(fused, answers), len(both), self.task.classes, self.config.seed)
+        temperature = fit_temperature(fused, answers.targets, answers.weights)
+        losses = self._losses(fits, both, cross)
+        return self._finish("early", (head, temperature), losses, note, curve, seconds)
 
     def _excess(self, strand: str) -> float:
         """How much worse a strand does on new rows than on those its encoder has seen, as a share of the latter."""
         fit = self._strand(strand)
-        known = (logits(fit.head, self.task.train).argmax(1) == self.task.targets).float().mean().item()
-        new = (fit.val_logits.argmax(1) == self.task.val_targets).float().mean().item()
+        rows = self.task.train.present[strand]
+        said = torch.stack([one.train_logits for one in fit.fits]) / fit.head.temperatures[:, None, None]
+        with torch.no_grad():
+            answers = fit.head.pool(F.log_softmax(said, dim=2)).argmax(1)
+            new = (fit.head.pool(fit.held.log_probs).argmax(1) == fit.held.answers.targets).float().mean().item()
+        known = (answers[rows] == self.task.targets[rows]).float().mean().item()
         return max(0.0, 1 - new / max(known, 1e-6))
 
-    def _finish(self, spec: HeadSpec, head: torch.nn.Module, curve: Curve, seconds: float, note: str) -> FittedModel:
-        """Calibrate on the validation rows."""
+    # Every model
+
+    def _losses(
+        self, fits: Mapping[str, _StrandFit], both: Tensor | None = None, fused: Tensor | None = None
+    ) -> float:
+        """Mean loss on the held-out rows, by what each has: cross-validated logits of strands and of the fusion."""
+        strands, answers = self.held
+        found = self.log_prior.expand(len(strands), -1).clone()
+        for fit in fits.values():
+            found[fit.held_rows] = fit.cross
+        if both is not None and fused is not None:
+            found[both] = fused
+        return mean_loss(found, answers)
+
+    def _finish(
+        self, model: str, fusion: tuple[torch.nn.Module, float] | None, val_loss: float, note: str, curve: Curve,
+        seconds: float, late: str = "product",
+    ) -> FittedModel:  # fmt: skip
+        strands = (model,) if model in STRANDS else STRANDS
+        fits = {s: self._strand(s) for s in strands}
+        spec = HeadSpec(model, self.shape(model), {s: fit.specs for s, fit in fits.items()}, late, self.config.head.early)
         with seeded(self.config.seed):
-            calibrated = build(spec)
-        calibrated.head.load_state_dict(head.state_dict())
-        calibrated.fit(logits(calibrated.head, self.task.val), self.task.val_targets)
-        out = logits(calibrated, self.task.val)
-        return FittedModel(
-            spec, calibrated.eval(), curve, seconds, note, F.cross_entropy(out, self.task.val_targets).item()
-        )
+            whole = build(spec)
+        whole.log_prior = self.log_prior
+        for strand, fit in fits.items():
+            whole.heads[strand].load_state_dict(fit.head.state_dict())
+        if fusion is not None:
+            assert whole.fusion is not None
+            whole.fusion.load_state_dict(fusion[0].state_dict())
+            whole.temperature = torch.tensor(fusion[1])
+        scores = {i: w for fit in fits.values() for one in fit.fits for i, w in one.scores.items()}
+        return FittedModel(spec, whole.eval(), curve, seconds, note, val_loss, scores)
+
+
+def _linear_experts(strand: str, shape: Shape, rows: Rows) -> tuple[list[ExpertFit], list[Way]]:
+    """An expert for each encoder, one for all side by side, and the ways to join them."""
+    parts = shape.parts[strand]
+    single = [ExpertSpec((), (i,)) if i in rows.sparse else ExpertSpec((i,)) for i in range(len(parts))]
+    fits = [fit_linear(strand, spec, shape, rows) for spec in single]
+    ways = [Way(f"linear head on {part.name}", (i,)) for i, part in enumerate(parts)]
+    if len(parts) > 1:
+        count, names = len(parts), ", ".join(part.name for part in parts)
+        fits.append(fit_linear(strand, ExpertSpec(tuple(range(count))), shape, rows))
+        ways.append(Way(f"linear head on {names} side by side", (count,)))
+        for numbers, what in ((range(count), names), (range(count + 1), f"{names}, and on all side by side")):
+            ways.append(Way(f"mean of linear heads on {what}", tuple(numbers)))
+            ways.append(Way(f"weighted pool of linear heads on {what}", tuple(numbers), weighted=True))
+    return fits, ways

@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 
 from plait.fitting import EARLY_NOTES, FittedModel, Fitter
-from plait.preparing import Preparation
+from plait.fusion.strand import STRANDS
+from plait.preparing import Preparation, with_scores
 from plait.tuning.folder import key_of
 from plait.tuning.joint import JointRows, tune_joint
 
@@ -16,7 +17,8 @@ def fit_model(prepared: Preparation, fitter: Fitter, model: str) -> FittedModel:
     joint = prepared.config.joint
     if model == "early" and (joint.image, joint.text) != ("frozen", "frozen"):
         return _fit_jointly(prepared, fitter)
-    return fitter.fit(model)
+    fitted = fitter.fit(model)
+    return replace(fitted, encoders=prepared.scored(fitted.scores)) if fitted.scores else fitted
 
 
 def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
@@ -34,12 +36,14 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
         device=prepared.device,
         checkpoint=folder / f"{_key(prepared)}.ckpt",
     )
-    # What calibrates must come from the encoders as they are now.
-    now = replace(task, val=prepared.strands_of(val_pairs, joint.encoders))
+    # What calibrates, and what answers for one strand alone, must come from the encoders as they are now.
+    tuned = frozenset(s for s in STRANDS if getattr(config.joint, s) != "frozen")
+    train, val = (prepared.strands_of(pairs, joint.encoders) for pairs in (prepared.train_pairs, val_pairs))
+    now = replace(task, train=train, val=val, seen=task.seen | tuned)
     note = f"{EARLY_NOTES[config.head.early]}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
     fitter = Fitter(now, config, prepared.device)
     finished = fitter.finish_early(joint.head, joint.curve, time.perf_counter() - start, note)
-    return replace(finished, encoders=joint.encoders)
+    return replace(finished, encoders=with_scores(joint.encoders, finished.scores))
 
 
 def _key(prepared: Preparation) -> str:

@@ -34,13 +34,16 @@ class KeepBest(Callback):
 
     Args:
         patience: stop after so many epochs without a better validation loss; None: never.
+
+    Attributes:
+        waited: epochs since the best one.
     """
 
     def __init__(self, patience: int | None = None):
         self.curve: Curve = []
         self.best = float("inf")
         self.weights: dict[str, Tensor] | None = None
-        self._patience, self._waited = patience, 0
+        self._patience, self.waited = patience, 0
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         self._stop(trainer)  # a resumed training may have been about to
@@ -49,14 +52,14 @@ class KeepBest(Callback):
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train_", "val_"))}
         self.curve.append({"epoch": trainer.current_epoch + 1, **values})
         loss = values.get("val_loss", -trainer.current_epoch)
-        self._waited += 1
+        self.waited += 1
         if loss < self.best:
-            self.best, self._waited = loss, 0
+            self.best, self.waited = loss, 0
             self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
         self._stop(trainer)
 
     def _stop(self, trainer: Any) -> None:
-        if self._patience is not None and self._waited >= self._patience:
+        if self._patience is not None and self.waited >= self._patience:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
@@ -64,11 +67,11 @@ class KeepBest(Callback):
             module.load_state_dict(self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "best": self.best, "weights": self.weights, "waited": self._waited}
+        return {"curve": self.curve, "best": self.best, "weights": self.weights, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.best, self.weights = state_dict["curve"], state_dict["best"], state_dict["weights"]
-        self._waited = state_dict["waited"]
+        self.waited = state_dict["waited"]
 
 
 class _Watch(Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,14 @@ from plait.devices import pick_device
 from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
+from plait.encoders.tfidf import TfidfEncoder
 from plait.encoding import encode, report_problems
 from plait.errors import DataError
 from plait.features import FeatureStore
+from plait.experts import SparseRows
 from plait.fitting import Task
 from plait.fusion.batch import Strands
-from plait.fusion.strand import STRANDS
+from plait.fusion.strand import STRANDS, Part
 from plait.loop import Curve
 from plait.strands import to_strands
 from plait.tuned import Tuner, warn_of_cleaning
@@ -54,6 +56,7 @@ class Preparation:
     warnings: list[str] = field(default_factory=list)
     encoded: int = 0
     curves: dict[str, Curve] = field(default_factory=dict)
+    _scored: EncoderPair | None = None
 
     def __post_init__(self) -> None:
         self.labels = require_classes(self.pairs)
@@ -109,6 +112,12 @@ class Preparation:
             encoders.image = load_image_encoder(image, self.device)
         return encoders
 
+    def scored(self, scores: Mapping[int, Tensor]) -> EncoderPair:
+        """The encoders with the linear classifiers on their wide features, made once."""
+        if self._scored is None:
+            self._scored = with_scores(self.encoders, scores)
+        return self._scored
+
     @cached_property
     def tuner(self) -> Tuner:
         """What tunes encoders on the training rows."""
@@ -156,7 +165,28 @@ class Preparation:
             classes=len(self.labels),
             seen=self.seen,
             class_vectors=self._class_vectors() if self.config.head.early == "huse" else None,
+            parts=self._parts(),
+            sparse=self._sparse(),
         )
+
+    def _parts(self) -> dict[str, tuple[Part, ...]]:
+        """The columns of each strand by encoder."""
+        found = {"text": tuple(Part(encoder.name, encoder.dim) for encoder in self.encoders.text)}
+        if self.encoders.image is not None:
+            found["image"] = (Part(self.encoders.image.name, self.encoders.image.dim),)
+        return {strand: parts for strand, parts in found.items() if parts}
+
+    def _sparse(self) -> dict[int, SparseRows]:
+        """The whole TF-IDF matrices, which linear heads read instead of their leading components."""
+        if self.config.head.kind != "linear":
+            return {}
+        assert self.val_pairs is not None
+        train, val = self.train_pairs.texts, self.val_pairs.texts
+        return {
+            i: SparseRows(encoder.matrix(train), encoder.matrix(val))
+            for i, encoder in enumerate(self.encoders.text)
+            if isinstance(encoder, TfidfEncoder)
+        }
 
     def _class_vectors(self) -> Tensor | None:
         """(K, D) embeddings of the class names by the text encoders; None without any."""
@@ -173,3 +203,12 @@ class Preparation:
             self.seconds[f"tune_{strand}"] = facts["seconds"]
         self.curves[strand] = facts_of(folder)["curve"]
         return folder
+
+
+def with_scores(encoders: EncoderPair, scores: Mapping[int, Tensor]) -> EncoderPair:
+    """The encoders with (V, K) linear classifiers on the wide features of some text encoders, by number."""
+    text = [
+        one.with_scores(scores[i].numpy()) if i in scores and isinstance(one, TfidfEncoder) else one
+        for i, one in enumerate(encoders.text)
+    ]
+    return EncoderPair(encoders.image, text)

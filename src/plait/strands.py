@@ -9,7 +9,7 @@ import torch
 
 from plait.encoding import Features
 from plait.fusion.batch import Strands, logits
-from plait.fusion.calibration import Calibrated
+from plait.fusion.pattern import Model
 
 
 def to_strands(found: Mapping[str, Features]) -> Strands:
@@ -21,9 +21,9 @@ def to_strands(found: Mapping[str, Features]) -> Strands:
 
 
 class TorchHead:
-    """A calibrated head of PyTorch, as an engine's `Head`."""
+    """A model of PyTorch, as an engine's `Head`."""
 
-    def __init__(self, head: Calibrated):
+    def __init__(self, head: Model):
         self.head = head.eval()
 
     def __call__(self, features: Mapping[str, Features]) -> np.ndarray:

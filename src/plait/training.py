@@ -1,4 +1,4 @@
-"""Training of heads on features, by Lightning: AdamW, cosine decay, early stopping on validation loss, best kept."""
+"""Training of heads on features, by Lightning: AdamW until the validation loss gets no better, the best weights kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
@@ -16,26 +17,30 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, S
 from plait.config import TrainConfig
 from plait.fusion.batch import EVAL_BATCH, Strands
 from plait.fusion.practice import Practice
+from plait.logistic import Answers
 from plait.loop import Curve, KeepBest, Loop, run_trainer, seeded
 from plait.loss import row_losses
 
 STEPS = 32  # an epoch
+SMOOTHING = 0.1  # of labels, where the configuration leaves it open
+COOLER, CUTS = 0.2, 2  # what the learning rate is multiplied by, and how often
 BATCHES = (32, 512)
 
 
 class _Rows(Dataset[Any]):
     """Rows by lists of indices, so that a batch is one indexing operation."""
 
-    def __init__(self, strands: Strands, targets: Tensor, keep: Tensor):
-        self.strands, self.targets, self.keep = strands, targets, keep
+    def __init__(self, strands: Strands, answers: Answers, keep: Tensor):
+        self.strands, self.answers, self.keep = strands, answers, keep
 
     def __getitem__(self, rows: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
         index = torch.tensor(rows)
         part = self.strands.rows(index)
-        return part.features, part.present, self.targets[index], self.keep[:, index]
+        weight = self.keep[:, index] * self.answers.weights[index]
+        return part.features, part.present, self.answers.targets[index], weight
 
     def __len__(self) -> int:
-        return len(self.targets)
+        return len(self.answers.targets)
 
 
 class Copies(nn.Module):
@@ -60,35 +65,55 @@ class Copies(nn.Module):
 
 
 class _Task(lightning.LightningModule):
-    def __init__(self, copies: Copies, config: TrainConfig, class_weights: Tensor | None):
+    def __init__(self, copies: Copies, config: TrainConfig):
         super().__init__()
         self.copies = copies
         self.config = config
-        self.class_weights = class_weights
 
     def training_step(self, batch: Any, _: int) -> Tensor:
-        features, present, targets, keep = batch
-        losses = self.copies(features, present, targets, self.config.label_smoothing)
+        features, present, targets, weights = batch
+        smoothing = SMOOTHING if self.config.label_smoothing is None else self.config.label_smoothing
+        losses = self.copies(features, present, targets, smoothing)
         c, b = losses.shape
-        if self.class_weights is not None:
-            # Not by cross_entropy itself, which weights the smoothed part of every row by the rare classes, too.
-            losses = losses * self.class_weights.to(losses.device)[targets]
+        # Weighted here, for cross_entropy weights the smoothed part of every row by the rare classes, too.
         # Copies share no weights: summing their mean losses trains each as if alone.
-        loss: Tensor = ((losses * keep).sum(1) / keep.sum(1).clamp_min(1)).sum()
+        loss: Tensor = ((losses * weights).sum(1) / (weights > 0).sum(1).clamp_min(1)).sum()
         self.log("train_loss", loss / c, on_step=False, on_epoch=True, batch_size=b)
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:
-        features, present, targets, _keep = batch
+        features, present, targets, weights = batch
         logits = self.copies.heads[0](features, present)
-        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
-        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
+        losses = F.cross_entropy(logits, targets, reduction="none") * weights[0]
+        size = len(targets)
+        self.log("val_loss", losses.sum() / weights.sum().clamp_min(1e-6), batch_size=size)
+        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=size)
 
     def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(self.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return torch.optim.AdamW(self.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+
+
+class Cool(Callback):
+    """Cuts the learning rate whenever `KeepBest` has waited as long as it may, and stops at the last cut.
+
+    Each colder stretch starts from the best weights so far.
+    """
+
+    def __init__(self, best: KeepBest, patience: int, cuts: int = CUTS):
+        self.best, self.patience, self.left, self._since = best, patience, cuts, 0
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        self._since += 1
+        if min(self._since, self.best.waited) < self.patience:
+            return
+        if not self.left:
+            trainer.should_stop = True
+            return
+        self.left, self._since = self.left - 1, 0
+        if self.best.weights is not None:
+            module.load_state_dict(self.best.weights)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] *= COOLER
 
 
 @dataclass(frozen=True)
@@ -101,8 +126,8 @@ class Fitted:
 
 def train(
     copies: Copies,
-    data: tuple[Strands, Tensor],
-    val: tuple[Strands, Tensor],
+    data: tuple[Strands, Answers],
+    val: tuple[Strands, Answers],
     config: TrainConfig,
     *,
     keep: Tensor | None = None,
@@ -113,25 +138,23 @@ def train(
     """Train heads in place; they come back on the CPU, in evaluation mode, with their best weights.
 
     Args:
-        data: training rows and their (N,) int64 targets. val: the same for validation.
+        data: training rows, their classes and weights. val: the same for validation.
         keep: (C, N) bool, which rows each copy may learn from; None for all.
     """
     start = time.perf_counter()
-    strands, targets = data
-    keep = torch.ones(len(copies.heads), len(targets), dtype=torch.bool) if keep is None else keep
-    weights = None
-    if config.class_weights == "balanced":
-        counts = torch.bincount(targets, minlength=int(copies.heads[0].log_prior.numel())).clamp_min(1)  # type: ignore[operator]
-        weights = len(targets) / (len(counts) * counts.float())
+    strands, answers = data
+    rows = len(answers.targets)
+    keep = torch.ones(len(copies.heads), rows, dtype=torch.bool) if keep is None else keep
     generator = torch.Generator().manual_seed(seed)
+    told = torch.ones(1, len(val[1].targets), dtype=torch.bool)
     loaders = (
-        _loader(_Rows(strands, targets, keep), config.batch or batch_size(len(targets)), generator),
-        _loader(_Rows(*val, torch.ones(1, len(val[1]), dtype=torch.bool)), EVAL_BATCH, None),
+        _loader(_Rows(strands, answers, keep), config.batch or batch_size(rows), generator),
+        _loader(_Rows(*val, told), EVAL_BATCH, None),
     )
     with seeded(seed):
-        best = KeepBest(config.patience)
+        best = KeepBest()
         loop = Loop(config.epochs, device, label=label, tell=False)
-        run_trainer(_Task(copies, config, weights), loaders, [best], loop)
+        run_trainer(_Task(copies, config), loaders, [best, Cool(best, config.patience)], loop)
     copies.cpu().eval()
     return Fitted(best.curve, time.perf_counter() - start)
 

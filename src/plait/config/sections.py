@@ -168,16 +168,17 @@ class StaticConfig(Section):
     lr: PositiveFloat = 1e-2
 
 
-TFIDF = "tfidf"
+TFIDF = ("tfidf", "tfidf-char")  # of words and pairs of words, and of pieces of words
 
 
 class TextConfig(Section):
-    """The text encoder: ``minilm``, ``tfidf``, any sentence-transformers or transformers name or folder.
+    """The text encoder: ``minilm``, ``tfidf``, ``tfidf-char``, any sentence-transformers or transformers name or folder.
 
-    Names joined by ``+`` are used side by side: TF-IDF sees rare words that an embedding blurs.
+    Names joined by ``+`` are used side by side: TF-IDF sees rare words that an embedding blurs, of characters also
+    misspelt and inflected ones.
     """
 
-    model: str = "minilm+tfidf"
+    model: str = "minilm+tfidf+tfidf-char"
     clean: bool = Field(
         False, description="tags, entity and UTF-8 debris, site names after | are removed before encoding"
     )
@@ -194,11 +195,9 @@ class TextConfig(Section):
     precision: Precision = Field("auto", description="of encoding; auto: bf16 where that is faster, else 32 bits")
     tune: bool = Field(False, description="train it on the rows, as text.train says, before features are taken")
     tfidf_dim: PositiveInt = Field(
-        768, description="dimensions kept of the TF-IDF matrix, at most a quarter of the rows"
+        256, description="dimensions that early fusion gets of a TF-IDF matrix, at most a quarter of the rows"
     )
-    tfidf_terms: PositiveInt = Field(
-        20_000, description="words and pairs of words that TF-IDF knows, the most frequent ones"
-    )
+    tfidf_terms: PositiveInt = Field(50_000, description="terms that a TF-IDF knows, the most frequent ones")
     train: TextTrainConfig = TextTrainConfig()
     static: StaticConfig = StaticConfig()
 
@@ -210,7 +209,7 @@ class TextConfig(Section):
     @property
     def networks(self) -> list[str]:
         """Those of them that have weights to be trained."""
-        return [name for name in self.names if name != TFIDF]
+        return [name for name in self.names if name not in TFIDF]
 
 
 Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
@@ -237,30 +236,38 @@ class HuseConfig(Section):
 class HeadConfig(Section):
     """The trained part on top of the features."""
 
-    kind: Literal["linear", "mlp"] = Field("linear", description="head of one strand")
+    kind: Literal["linear", "mlp"] = Field(
+        "linear", description="head of one strand; linear: logistic regressions at their optimum, one an encoder, joined"
+    )
     hidden: PositiveInt = 512
     dropout: Probability = 0.5
-    late: LateChoice = Field("auto", description="auto: the best on out-of-fold rows")
+    late: LateChoice = Field(
+        "auto", description="auto: mean, product or weighted, whichever does best in a cross-validation on held-out rows"
+    )
     early: EarlyChoice = "mlp"
     towers: TowersConfig = TowersConfig()
     huse: HuseConfig = HuseConfig()
     strand_dropout: float = Field(
         0.2, ge=0, le=0.5, description="share of rows that early fusion sees without image, or text"
     )
-    folds: int = Field(3, ge=2, le=20, description="folds for the out-of-fold logits that late fusion is fitted to")
+    folds: int = Field(
+        5, ge=2, le=20, description="folds that up to 2,000 training rows are cross-fitted by, for calibration and fusion"
+    )
 
 
 class TrainConfig(Section):
-    """How heads are trained."""
+    """How heads are trained. Linear heads have one optimum, which is found whatever epochs, batch, lr and patience."""
 
-    epochs: PositiveInt = 15
+    epochs: PositiveInt = Field(100, description="at most; an MLP or a fusion stops when patience is over")
     batch: PositiveInt | None = Field(
         None, description="rows a step; null: 32 to 512, so that an epoch has some 32 steps"
     )
-    lr: PositiveFloat = 1e-3
-    weight_decay: float = Field(0.01, ge=0)
-    label_smoothing: Probability = 0.1
-    patience: PositiveInt = Field(5, description="epochs without a better validation loss before stopping")
+    lr: PositiveFloat = Field(1e-3, description="to begin with; it is cut twice")
+    weight_decay: float = Field(0.01, ge=0, description="of MLPs and fusions; linear heads choose their L2 strength")
+    label_smoothing: Probability | None = Field(None, description="null: none for linear heads, 0.1 for others")
+    patience: PositiveInt = Field(
+        3, description="epochs without a better validation loss before the learning rate is cut, or training stops"
+    )
     class_weights: Literal["none", "balanced"] = "none"
 
 

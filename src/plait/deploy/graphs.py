@@ -15,7 +15,7 @@ from plait.encoders.image import TimmEncoder, normalise
 from plait.encoders.onnx import Graph
 from plait.encoders.text import SentenceEncoder
 from plait.errors import EncoderError, RunError
-from plait.fusion.calibration import Calibrated
+from plait.fusion.pattern import Model
 from plait.progress import hushed
 
 TOLERANCE = 1e-4  # of a graph's largest output, from PyTorch's
@@ -47,7 +47,7 @@ def text_graph(encoder: SentenceEncoder, path: Path) -> None:
     write(_tokens(encoder), {"input_ids": ids, "attention_mask": mask}, path, names)
 
 
-def head_graph(head: Calibrated, dims: Mapping[str, int], path: Path) -> None:
+def head_graph(head: Model, dims: Mapping[str, int], path: Path) -> None:
     """``S`` (B, D_s) float32 and ``S_present`` (B,) bool of each strand S -> ``logits`` (B, K), calibrated."""
     inputs: Inputs = {}
     for i, (strand, dim) in enumerate(sorted(dims.items())):
@@ -118,7 +118,7 @@ class _Pixels(nn.Module):
 class _Head(nn.Module):
     """Of both strands, in sorted order."""
 
-    def __init__(self, head: Calibrated):
+    def __init__(self, head: Model):
         super().__init__()
         self.head = head
 
@@ -130,7 +130,7 @@ class _Head(nn.Module):
 class _StrandHead(nn.Module):
     """Of one strand."""
 
-    def __init__(self, head: Calibrated, strand: str):
+    def __init__(self, head: Model, strand: str):
         super().__init__()
         self.head, self.strand = head, strand
 

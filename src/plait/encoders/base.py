@@ -54,7 +54,9 @@ class ImageEncoder(Encoder, Protocol):
 
 
 class TextEncoder(Encoder, Protocol):
-    """An encoder of the text strand."""
+    """An encoder of the text strand; one that is `quick` computes its features sooner than they are read back."""
+
+    quick: bool
 
     def encode(self, texts: list[str]) -> np.ndarray: ...
 

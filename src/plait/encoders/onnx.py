@@ -82,6 +82,7 @@ class OnnxTextEncoder(_OnnxEncoder):
     """The text strand as a graph: ``input_ids`` and ``attention_mask`` (B, T) int64 -> (B, dim)."""
 
     strand: Strand = "text"
+    quick = False
 
     def __init__(self, graph: Graph, tokenizer: Any, part: dict[str, Any]):
         self.graph, self.tokenizer = graph, tokenizer

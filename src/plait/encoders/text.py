@@ -41,6 +41,7 @@ class SentenceEncoder:
     """
 
     strand: Strand = "text"
+    quick = False
 
     def __init__(
         self, model: SentenceTransformer, name: str, prompt: str = "", batch: int = 128, precision: Precision = "32"
@@ -142,13 +143,13 @@ def load_text_encoders(
     """
     encoders: list[TextEncoder] = []
     for name in config.names:
-        if name == TFIDF:
+        if name in TFIDF:
             try:
-                encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed, config.tfidf_terms))
+                encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed, config.tfidf_terms, name))
             except DataError as error:
                 if len(config.names) == 1:
                     raise
-                say(f"warning: {str(error).split(';')[0]}; going on without TF-IDF")
+                say(f"warning: {str(error).split(';')[0]}; going on without it")
         elif tuned is not None:
             # The folder's own pooling is the one it was tuned with.
             own = config.model_copy(update={"pooling": None})

@@ -1,4 +1,4 @@
-"""TF-IDF of words and word pairs, reduced by a truncated SVD: a text encoder that needs no weights."""
+"""TF-IDF of words or of characters: text encoders that need no weights."""
 
 from __future__ import annotations
 
@@ -6,58 +6,99 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plait.encoders.base import Strand, fingerprint
 from plait.errors import DataError, EncoderError
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
 WORD = re.compile(r"\b\w\w+\b")
+GRAMS = range(2, 6)  # letters of the pieces of a word
+MANY = 64  # texts that are encoded by one matrix product
 
 
 class TfidfEncoder:
-    """Latent semantic analysis (Deerwester et al. 1990) of a text's words and word pairs.
+    """TF-IDF of a text's terms, as dense columns and as the answers of a linear classifier.
 
-    Its vocabulary comes from the training texts (`fit_tfidf`), so its fingerprint names those texts too. It is fitted
-    by scikit-learn, but encodes without: that would be most of the start of a server, and of the time of one text.
+    The dense columns are latent semantic analysis (Deerwester et al. 1990). Its vocabulary comes from the training
+    texts (`fit_tfidf`), so its fingerprint names those texts too. It is fitted by scikit-learn, but encodes without:
+    that would be most of the start of a server, and of the time of one text.
 
     Args:
+        kind: of terms, a key of `TERMS`.
         vocabulary: terms in column order.
         idf: (V,) float32 inverse document frequencies.
-        components: (dim, V) right singular vectors, of which half precision is kept.
+        components: (dense, V) right singular vectors, of which half precision is kept.
+        scores: (V, K) weights of a linear classifier on the V columns, also kept in half precision; None: none.
     """
 
     strand: Strand = "text"
-    name = "tfidf"
+    quick = True
 
-    def __init__(self, vocabulary: list[str], idf: np.ndarray, components: np.ndarray):
+    def __init__(
+        self, kind: str, vocabulary: list[str], idf: np.ndarray, components: np.ndarray,
+        scores: np.ndarray | None = None,
+    ):  # fmt: skip
+        self.kind = self.name = kind
+        self.terms_of = TERMS[kind]
         self.vocabulary = vocabulary
         self.idf = np.ascontiguousarray(idf, np.float32)
-        self.dim = len(components)
+        self.dense, self.scores = len(components), 0 if scores is None else scores.shape[1]
+        self.dim = self.dense + self.scores
         self._column = {term: i for i, term in enumerate(vocabulary)}
         # A text needs few of its rows; in half precision, for this is most of what a run weighs.
-        self._terms = np.ascontiguousarray(components.T, np.float16)
-        self.fingerprint = fingerprint({"tfidf": vocabulary}, self._tensors())
+        self._terms = np.zeros((len(vocabulary), self.dim), np.float16)
+        self._terms[:, : self.dense] = components.T
+        if scores is not None:
+            self._terms[:, self.dense :] = scores
+        self.fingerprint = fingerprint({kind: vocabulary}, self._tensors())
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """(B,) texts -> (B, dim) float32, each of unit length unless no term of it is known."""
-        vectors = np.stack([self._vector(text) for text in texts]) if texts else np.zeros((0, self.dim), np.float32)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        unit: np.ndarray = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-        return unit
+        """(B,) texts -> (B, dense + K) float32: columns of unit length unless no term is known, then scores."""
+        if len(texts) > MANY:
+            vectors = self.matrix(texts) @ self._terms.astype(np.float32)
+        else:
+            vectors = np.zeros((len(texts), self.dim), np.float32)
+            for row, text in enumerate(texts):
+                columns, weights = self._weights(text)
+                vectors[row] = weights @ self._terms[columns].astype(np.float32)
+        dense = vectors[:, : self.dense]
+        lengths = np.linalg.norm(dense, axis=1, keepdims=True)
+        np.divide(dense, lengths, out=dense, where=lengths > 0)
+        found: np.ndarray = np.ascontiguousarray(vectors, np.float32)
+        return found
 
-    def _vector(self, text: str) -> np.ndarray:
-        """(dim,) of a text, of any length: unit length is given to vectors in the end."""
-        counts = Counter(self._column[term] for term in terms_of(text) if term in self._column)
-        if not counts:
-            return np.zeros(self.dim, np.float32)
-        columns = list(counts)
-        weights = (1 + np.log(np.fromiter(counts.values(), np.float32))) * self.idf[columns]
-        vector: np.ndarray = weights @ self._terms[columns].astype(np.float32)
-        return vector
+    def matrix(self, texts: list[str | None]) -> csr_matrix:
+        """(B,) texts -> (B, V) float32 in sparse rows of unit length; of zeros where no term is known."""
+        from scipy.sparse import csr_matrix
+
+        found = [self._weights(text) if text else (np.zeros(0, np.int64), np.zeros(0, np.float32)) for text in texts]
+        starts = np.cumsum([0, *(len(columns) for columns, _ in found)])
+        columns, weights = (
+            np.concatenate([one[i] for one in found]) if found else np.zeros(0, np.float32) for i in (0, 1)
+        )
+        return csr_matrix((weights, columns.astype(np.int32), starts), shape=(len(texts), len(self.vocabulary)))
+
+    def _weights(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """Columns of a text's terms in rising order, and their weights, of unit length together."""
+        known = self._column
+        counts = Counter(known[term] for term in self.terms_of(text) if term in known)
+        columns = np.fromiter(counts, np.int64, len(counts))
+        order = np.argsort(columns)
+        columns = columns[order]
+        weights = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts))[order])) * self.idf[columns]
+        return columns, weights / max(float(np.sqrt((weights**2).sum())), 1e-12)
+
+    def with_scores(self, scores: np.ndarray) -> TfidfEncoder:
+        """The same encoder with the (V, K) weights of a linear classifier."""
+        return TfidfEncoder(self.kind, self.vocabulary, self.idf, self._terms[:, : self.dense].T, scores)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write vocabulary.json and model.safetensors."""
@@ -66,37 +107,70 @@ class TfidfEncoder:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "vocabulary.json").write_text(json.dumps(self.vocabulary), "utf-8")
         save_file(self._tensors(), folder / "model.safetensors")
-        return {"kind": "tfidf"}
+        return {"kind": "tfidf", "terms": self.kind}
 
     @classmethod
-    def load(cls, folder: Path, *_: Any) -> TfidfEncoder:
+    def load(cls, folder: Path, settings: dict[str, Any], *_: Any) -> TfidfEncoder:
         """Read what `save` wrote."""
         from safetensors.numpy import load_file
 
         tensors = load_file(folder / "model.safetensors")
         vocabulary = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-        if {tensors["components"].shape[1], len(tensors["idf"])} != {len(vocabulary)}:
+        scores = tensors.get("scores")
+        sizes = {tensors["components"].shape[1], len(tensors["idf"]), len(vocabulary)}
+        if len(sizes | ({len(scores)} if scores is not None else set())) != 1:
             raise EncoderError(f"{folder}: vocabulary and weights do not belong together")
-        return cls(vocabulary, tensors["idf"], tensors["components"])
+        kind = settings.get("terms", "tfidf")
+        if kind not in TERMS:
+            raise EncoderError(f"{folder}: unknown kind of terms '{kind}'; upgrade plait")
+        return cls(kind, vocabulary, tensors["idf"], tensors["components"], scores)
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        return {"idf": self.idf, "components": np.ascontiguousarray(self._terms.T)}
+        parts = {"idf": self.idf, "components": np.ascontiguousarray(self._terms[:, : self.dense].T)}
+        if self.scores:
+            parts["scores"] = np.ascontiguousarray(self._terms[:, self.dense :])
+        return parts
+
+
+def plain(text: str) -> str:
+    """In lower case without accents."""
+    text = text.lower()
+    if text.isascii():
+        return text
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 def terms_of(text: str) -> list[str]:
     """Words of two letters or more, and pairs of them, in lower case without accents."""
-    plain = text.lower()
-    if not plain.isascii():
-        plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
-    words = WORD.findall(plain)
+    words = WORD.findall(plain(text))
     return words + [f"{one} {following}" for one, following in pairwise(words)]
 
 
-def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = None) -> TfidfEncoder:
+def grams_of(text: str) -> list[str]:
+    """Pieces of two to five characters of each word with a space on either side, in lower case.
+
+    As the ``char_wb`` analyser of scikit-learn: a word shorter than the pieces is one itself, once.
+    """
+    found: list[list[str]] = []
+    for word in text.lower().split():
+        padded = f" {word} "
+        size = len(padded)
+        for n in GRAMS:
+            found.append([padded[i : i + n] for i in range(max(size - n + 1, 1))])
+            if size <= n:
+                break
+    return list(chain.from_iterable(found))
+
+
+TERMS: dict[str, Callable[[str], list[str]]] = {"tfidf": terms_of, "tfidf-char": grams_of}
+
+
+def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = None, kind: str = "tfidf") -> TfidfEncoder:
     """Learn vocabulary, weights and the `dim` leading components from texts.
 
     Args:
         terms: size of the vocabulary, the most frequent ones; None: all.
+        kind: of terms, a key of `TERMS`.
 
     Raises:
         DataError: fewer than two texts, or none with a word in it.
@@ -106,16 +180,18 @@ def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = Non
 
     remedy = "use another text.model, or give more rows"
     least = 2 if len(texts) >= 200 else 1
-    vectorizer = TfidfVectorizer(analyzer=terms_of, sublinear_tf=True, min_df=least, max_features=terms)
+    vectorizer = TfidfVectorizer(
+        analyzer=TERMS[kind], sublinear_tf=True, min_df=least, max_features=terms, dtype=np.float32
+    )
     try:
         matrix = vectorizer.fit_transform(texts)
     except ValueError:
         few = f"the {len(texts)} training texts share no words"
-        raise DataError(f"text.model=tfidf: {few}; {remedy}") from None
+        raise DataError(f"text.model={kind}: {few}; {remedy}") from None
     # More components than a quarter of the rows would give nearly every row a direction of its own to be learnt by.
     dim = min(dim, matrix.shape[1] - 1, max(matrix.shape[0] // 4, min(matrix.shape[0] - 1, 16)))
     if dim < 1:
         few = f"{len(texts)} training texts with {matrix.shape[1]} different words and word pairs are too few"
-        raise DataError(f"text.model=tfidf: {few}; {remedy}")
+        raise DataError(f"text.model={kind}: {few}; {remedy}")
     svd = TruncatedSVD(dim, n_iter=2, random_state=seed).fit(matrix)
-    return TfidfEncoder(list(vectorizer.get_feature_names_out()), vectorizer.idf_, svd.components_)
+    return TfidfEncoder(kind, list(vectorizer.get_feature_names_out()), vectorizer.idf_, svd.components_)

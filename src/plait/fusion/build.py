@@ -1,23 +1,25 @@
-"""Heads by name, from a description that fits into a run's JSON."""
+"""Models by name, from a description that fits into a run's JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import nn
 
-from plait.fusion.calibration import Calibrated
+from plait.errors import RunError
 from plait.fusion.early import EarlyHead
 from plait.fusion.huse import HuseHead
-from plait.fusion.late import KINDS, LateFusion, LateHead
-from plait.fusion.strand import STRANDS, Shape, StrandHead
+from plait.fusion.late import KINDS, LateFusion
+from plait.fusion.pattern import Model
+from plait.fusion.strand import STRANDS, ExpertSpec, Part, Shape, StrandHead
 from plait.fusion.towers import TowersHead
 
 MODELS = ("image", "text", "late", "early")
 Early = EarlyHead | TowersHead | HuseHead
 EARLY: dict[str, type[Early]] = {"mlp": EarlyHead, "towers": TowersHead, "huse": HuseHead}
+Experts = Mapping[str, tuple[ExpertSpec, ...]]
 
 
 def strands_of(model: str) -> tuple[str, ...]:
@@ -27,39 +29,44 @@ def strands_of(model: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """What it takes to build a head again: its model name, its shape and its kinds of late and early fusion."""
+    """What it takes to build a model again: its name, shape, experts, and kinds of late and early fusion."""
 
     model: str
     shape: Shape
+    experts: Experts = field(default_factory=dict)
     late: str = "product"
     early: str = "mlp"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for a run's JSON."""
-        shape = {
-            **asdict(self.shape),
-            "dims": dict(self.shape.dims),
-            "towers": {s: list(widths) for s, widths in self.shape.towers.items()},
-        }
-        return {"model": self.model, "late": self.late, "early": self.early, "shape": shape}
+        values = {**asdict(self), "shape": {**asdict(self.shape)}}
+        for name in ("parts", "towers"):
+            values["shape"][name] = {s: list(found) for s, found in values["shape"][name].items()}
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> HeadSpec:
         """The reverse of `as_json`; raises KeyError, TypeError, AttributeError or ValueError on anything else.
 
-        Older JSON, which names no kind of early fusion and no towers, is of the first kind.
+        Raises:
+            RunError: it is of a version of plait whose models had no experts.
         """
         if values["model"] not in MODELS:
             raise ValueError(f"no model '{values['model']}'")
+        if "experts" not in values:
+            raise RunError("its head is of an older plait, which answered without experts; fit it anew")
         if values["late"] not in KINDS:
             raise ValueError(f"no late fusion '{values['late']}'")
-        early = values.get("early", "mlp")
-        if early not in EARLY:
-            raise ValueError(f"no early fusion '{early}'")
+        if values["early"] not in EARLY:
+            raise ValueError(f"no early fusion '{values['early']}'")
         shape = {**values["shape"]}
-        shape.pop("strand_dropout", None)  # once a part of the shape, now of training only
-        shape["towers"] = {s: tuple(widths) for s, widths in shape.get("towers", {}).items()}
-        return cls(values["model"], Shape(**shape), values["late"], early)
+        shape["parts"] = {s: tuple(Part(**part) for part in parts) for s, parts in shape["parts"].items()}
+        shape["towers"] = {s: tuple(widths) for s, widths in shape["towers"].items()}
+        experts = {
+            s: tuple(ExpertSpec(tuple(one["dense"]), tuple(one["scores"])) for one in specs)
+            for s, specs in values["experts"].items()
+        }
+        return cls(values["model"], Shape(**shape), experts, values["late"], values["early"])
 
 
 def early_head(kind: str, shape: Shape) -> Early:
@@ -67,11 +74,13 @@ def early_head(kind: str, shape: Shape) -> Early:
     return EARLY[kind](shape)
 
 
-def build(spec: HeadSpec) -> Calibrated:
-    """An untrained head of that description, wrapped for temperature calibration."""
-    if spec.model in STRANDS:
-        return Calibrated(StrandHead(spec.model, spec.shape))
-    if spec.model == "early":
-        return Calibrated(early_head(spec.early, spec.shape))
-    heads: dict[str, nn.Module] = {strand: StrandHead(strand, spec.shape) for strand in STRANDS}
-    return Calibrated(LateHead(heads, LateFusion(spec.late, spec.shape.classes)))
+def build(spec: HeadSpec) -> Model:
+    """An untrained model of that description."""
+    shape = spec.shape
+    heads = {s: StrandHead(s, spec.experts[s], shape) for s in strands_of(spec.model)}
+    fusion: nn.Module | None = None
+    if spec.model == "late":
+        fusion = LateFusion(spec.late, shape.classes, sum(len(spec.experts[s]) for s in STRANDS))
+    elif spec.model == "early":
+        fusion = early_head(spec.early, shape)
+    return Model(heads, fusion, shape)

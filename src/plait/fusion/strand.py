@@ -1,14 +1,32 @@
-"""Heads that read one strand."""
+"""Heads that read one strand: experts, each on the features of one encoder or of several, and the pool of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.fusion.pool import log_pool, mean_pool
 
 STRANDS = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The columns that one encoder adds to the features of a strand.
+
+    Attributes:
+        name: the encoder's.
+        dense: columns that any head may read.
+        scores: columns behind them that are already a linear classifier's answers, one a class; 0 for most encoders.
+    """
+
+    name: str
+    dense: int
+    scores: int = 0
 
 
 @dataclass(frozen=True)
@@ -16,7 +34,7 @@ class Shape:
     """Sizes a head is built from.
 
     Attributes:
-        dims: feature dimension of each strand.
+        parts: the columns of each strand's features, in order.
         classes: K.
         kind: ``linear`` or ``mlp``, for heads of one strand.
         hidden: width of hidden layers.
@@ -25,13 +43,43 @@ class Shape:
         tower_dropout: on the hidden units of HUSE's towers.
     """
 
-    dims: Mapping[str, int]
+    parts: Mapping[str, tuple[Part, ...]]
     classes: int
     kind: str = "linear"
     hidden: int = 512
     dropout: float = 0.5
     towers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tower_dropout: float = 0.0
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Dense columns of each strand: what early fusion reads."""
+        return {strand: sum(part.dense for part in parts) for strand, parts in self.parts.items()}
+
+    def dense(self, strand: str, only: Sequence[int] | None = None) -> list[int]:
+        """Columns of the dense features of a strand, or of some of its parts by number."""
+        return self._columns(strand, range(len(self.parts[strand])) if only is None else only, scores=False)
+
+    def scores(self, strand: str, only: Sequence[int]) -> list[int]:
+        """Columns of the scores of some parts."""
+        return self._columns(strand, only, scores=True)
+
+    def _columns(self, strand: str, only: Sequence[int], scores: bool) -> list[int]:
+        found, start = [], 0
+        for number, part in enumerate(self.parts[strand]):
+            if number in only:
+                first = start + part.dense if scores else start
+                found += range(first, first + (part.scores if scores else part.dense))
+            start += part.dense + part.scores
+        return found
+
+
+@dataclass(frozen=True)
+class ExpertSpec:
+    """What an expert reads: numbers of the parts whose dense columns, and whose scores."""
+
+    dense: tuple[int, ...]
+    scores: tuple[int, ...] = ()
 
 
 class Standardise(nn.Module):
@@ -56,38 +104,98 @@ class Standardise(nn.Module):
         return (features - self.mean) * self.scale
 
 
+class Expert(nn.Module):
+    """Logits (B, K) from the columns of some parts: a linear layer on the features as they are, or an MLP."""
+
+    columns: Tensor
+    answers: Tensor
+
+    def __init__(self, strand: str, spec: ExpertSpec, shape: Shape):
+        super().__init__()
+        self.register_buffer("columns", torch.tensor(shape.dense(strand, spec.dense), dtype=torch.int64))
+        scores = torch.tensor(shape.scores(strand, spec.scores), dtype=torch.int64).view(len(spec.scores), shape.classes)
+        self.register_buffer("answers", scores)
+        self.bias = nn.Parameter(torch.zeros(shape.classes))
+        self.layers = nn.Sequential()
+        width = len(self.columns)
+        if shape.kind == "mlp":
+            self.layers.extend([Standardise(width), nn.Linear(width, shape.hidden), nn.LayerNorm(shape.hidden)])
+            self.layers.extend([nn.GELU(), nn.Dropout(shape.dropout)])
+            width = shape.hidden
+        self.output = nn.Linear(width, shape.classes, bias=False) if width else None
+        if self.output is not None:
+            nn.init.zeros_(self.output.weight)
+
+    def prepare(self, features: Tensor) -> None:
+        """Take the standardisation of an MLP from (N, D) training features."""
+        if len(self.layers):
+            self.layers[0].fit(features[:, self.columns])  # type: ignore[operator]
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits = self.bias.expand(len(features), -1)
+        if self.output is not None:
+            logits = logits + self.output(self.layers(features[:, self.columns]))
+        for answers in self.answers:
+            logits = logits + features[:, answers]
+        return logits
+
+
 class StrandHead(nn.Module):
-    """Logits from one strand; the log prior of the classes where that strand is missing.
+    """Calibrated log-probabilities from one strand; the class prior where that strand is missing.
 
     ``forward(features, present)``: features[strand] (B, D) float, present[strand] (B,) bool -> (B, K).
+
+    Attributes:
+        experts: E of them. temperatures: (E,) that calibrate each.
+        exponents: (E,) of the log-opinion pool; all zero: the arithmetic mean of the probabilities instead.
+        priors: (E, K) log class shares that each expert was trained with, which pools and products take out.
+        prior: (K,) the same of the pool. log_prior: (K,) what a row without the strand gets.
+        temperature: of the pool.
     """
 
-    def __init__(self, strand: str, shape: Shape):
+    temperatures: Tensor
+    exponents: Tensor
+    priors: Tensor
+    prior: Tensor
+    log_prior: Tensor
+    temperature: Tensor
+
+    def __init__(self, strand: str, specs: Sequence[ExpertSpec], shape: Shape):
         super().__init__()
         self.strand = strand
-        dim = shape.dims[strand]
-        self.standardise = Standardise(dim)
+        self.experts = nn.ModuleList(Expert(strand, spec, shape) for spec in specs)
+        self.register_buffer("temperatures", torch.ones(len(specs)))
+        self.register_buffer("exponents", torch.ones(len(specs)) / len(specs))
+        self.register_buffer("priors", torch.zeros(len(specs), shape.classes))
+        self.register_buffer("prior", torch.zeros(shape.classes))
         self.register_buffer("log_prior", torch.zeros(shape.classes))
-        layers: list[nn.Module] = []
-        if shape.kind == "mlp":
-            layers += [nn.Linear(dim, shape.hidden), nn.LayerNorm(shape.hidden), nn.GELU(), nn.Dropout(shape.dropout)]
-            dim = shape.hidden
-        output = nn.Linear(dim, shape.classes)
-        nn.init.zeros_(output.weight)
-        nn.init.zeros_(output.bias)
-        self.layers = nn.Sequential(*layers, output)
+        self.register_buffer("temperature", torch.ones(()))
 
-    def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
-        """Take standardisation and class prior from the training rows."""
-        self.standardise.fit(features[self.strand][present[self.strand]])
-        self.log_prior = log_prior
+    def opinions(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(E, B, K) calibrated log-probabilities of each expert."""
+        logits = torch.stack([expert(features[self.strand]) for expert in self.experts])
+        return F.log_softmax(logits / self.temperatures[:, None, None], dim=2)
+
+    def pool(self, opinions: Tensor) -> Tensor:
+        """(E, B, K) -> (B, K) calibrated log-probabilities."""
+        if len(self.experts) == 1:
+            pooled = opinions[0]
+        else:
+            weighted = log_pool(opinions, self.priors, self.exponents, self.log_prior)
+            pooled = torch.where(self.exponents.sum() > 0, weighted, mean_pool(opinions))
+        return F.log_softmax(pooled / self.temperature, dim=1)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        logits = self.layers(self.standardise(features[self.strand]))
-        return torch.where(present[self.strand][:, None], logits, self.log_prior)
+        answers = self.pool(self.opinions(features))
+        return torch.where(present[self.strand][:, None], answers, self.log_prior)
 
 
-def prior(targets: Tensor, classes: int) -> Tensor:
-    """(N,) class numbers -> (K,) log share of each class, with one added to every count (Laplace)."""
-    counts = torch.bincount(targets, minlength=classes).float() + 1
-    return (counts / counts.sum()).log()
+def prior(targets: Tensor, classes: int, weights: Tensor | None = None) -> Tensor:
+    """(N,) class numbers, and weights of the rows -> (K,) log share of each class.
+
+    A class without rows counts as one row of average weight.
+    """
+    weights = torch.ones(len(targets)) if weights is None else weights
+    shares = torch.zeros(classes).index_add_(0, targets, weights.float())
+    shares = torch.where(shares > 0, shares, weights.float().mean())
+    return (shares / shares.sum()).log()

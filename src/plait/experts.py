@@ -1,0 +1,199 @@
+"""Fits the experts of a strand, each to its optimum, and what they say of rows they were not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.config import Config
+from plait.fusion.batch import EVAL_BATCH, Strands
+from plait.fusion.calibration import fit_temperature
+from plait.fusion.strand import Expert, ExpertSpec, Shape
+from plait.logistic import Answers, DenseDesign, Design, Solution, SparseDesign, Trial, best_strength, solve
+from plait.loop import Curve, seeded
+from plait.training import Copies, train
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+@dataclass(frozen=True)
+class SparseRows:
+    """Wide features of one part of the text that only linear experts read: (N, V) and (M, V) float32."""
+
+    train: csr_matrix
+    val: csr_matrix
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to fit the experts of one strand to, and rows held out.
+
+    Attributes:
+        train: N rows, of which those with the strand count. val: M rows.
+        answers: classes and weights of the N rows. val_answers: those of the M rows.
+        folds: (N,) folds to cross-fit by; None: the M rows are enough.
+        sparse: wide features by the number of the part.
+    """
+
+    train: Strands
+    val: Strands
+    answers: Answers
+    val_answers: Answers
+    folds: Tensor | None = None
+    sparse: Mapping[int, SparseRows] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExpertFit:
+    """A fitted expert.
+
+    Attributes:
+        train_logits: (N, K) of the training rows. held_logits: (M, K) of the validation rows, or (M + N, K) with the
+            out-of-fold logits of the training rows behind them.
+        scores: (V, K) weights of wide features, by the number of the part.
+        state: of an `Expert`, but for its columns, which depend on what else the strand's features have.
+    """
+
+    spec: ExpertSpec
+    state: dict[str, Tensor]
+    train_logits: Tensor
+    held_logits: Tensor
+    scores: dict[int, Tensor] = field(default_factory=dict)
+    curve: Curve = field(default_factory=list)
+
+
+class _Fitting:
+    """One linear expert on its way to the optimum."""
+
+    def __init__(self, strand: str, spec: ExpertSpec, shape: Shape, rows: Rows):
+        self.strand, self.spec, self.rows = strand, spec, rows
+        self.columns = shape.dense(strand, spec.dense)
+        self.known = rows.train.present[strand].nonzero()[:, 0]
+        self.answers = rows.answers.select(self.known)
+
+    def inputs(self, rows: Strands, sparse: Any, wanted: Tensor | None = None) -> Any:
+        """What the expert reads of some rows: dense columns (R, D), or a wide matrix (R, V)."""
+        if self.spec.scores:
+            return sparse if wanted is None else sparse[wanted.numpy()]
+        features = rows.features[self.strand] if wanted is None else rows.features[self.strand][wanted]
+        return features if len(self.columns) == features.shape[1] else features[:, self.columns]
+
+    def fit(self) -> ExpertFit:
+        rows = self.rows
+        wide = rows.sparse[self.spec.scores[0]] if self.spec.scores else None
+        train, val = (None, None) if wide is None else (wide.train, wide.val)
+        inputs = self.inputs(rows.train, train, self.known)
+        design = DenseDesign.of(inputs) if wide is None else SparseDesign.of(inputs)
+        oof = None
+        if rows.folds is None:
+            told = rows.val.present[self.strand].nonzero()[:, 0]
+            judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
+            trial = Trial(design, self.answers, lambda s: loss_of(_answer(shown, *design.plain(s.weight, s.bias)), judged))
+            (best,) = best_strength([trial])
+            best = solve(design, self.answers, best.strength, best)
+        else:
+            best, oof = self._cross_fit(design, rows.folds[self.known])
+            best = solve(design, self.answers, best.strength)
+        weight, bias = design.plain(best.weight, best.bias)
+        train_logits = _answer(self.inputs(rows.train, train), weight, bias)
+        held = [_answer(self.inputs(rows.val, val), weight, bias)]
+        if oof is not None:
+            held.append(torch.zeros_like(train_logits).index_copy_(0, self.known, oof))
+        state = {"bias": bias} | ({} if self.spec.scores else {"output.weight": weight.T.contiguous()})
+        scores = {number: weight for number in self.spec.scores}
+        return ExpertFit(self.spec, state, train_logits, torch.cat(held), scores)
+
+    def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
+        """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""
+        numbers = [int(k) for k in folds.unique()]
+        tests = [(folds == k).nonzero()[:, 0] for k in numbers]
+
+        def trial(k: int, test: Tensor) -> Trial:
+            part, judged, shown = (folds != k).nonzero()[:, 0], self.answers.select(test), design.select(test)
+            return Trial(
+                design.select(part), self.answers.select(part),
+                lambda s: len(test) * loss_of(shown.times(s.weight) + s.bias, judged),
+            )  # fmt: skip
+
+        found = best_strength([trial(k, test) for k, test in zip(numbers, tests, strict=True)])
+        oof = torch.zeros(len(folds), self.answers.classes)
+        for solution, test in zip(found, tests, strict=True):
+            oof[test] = design.select(test).times(solution.weight) + solution.bias
+        return found[0], oof
+
+
+def _answer(inputs: Any, weight: Tensor, bias: Tensor) -> Tensor:
+    """(R, K) logits of dense or wide inputs."""
+    if isinstance(inputs, Tensor):
+        return inputs @ weight + bias
+    return torch.from_numpy(inputs @ weight.numpy()) + bias
+
+
+def loss_of(logits: Tensor, answers: Answers) -> float:
+    """Weighted cross-entropy at the best temperature: strong L2 makes an expert unsure, not wrong."""
+    if not len(answers.targets):
+        return 0.0
+    temperature = fit_temperature(logits, answers.targets, answers.weights)
+    losses = F.cross_entropy(logits / temperature, answers.targets, reduction="none")
+    return float((losses * answers.weights).sum() / answers.weights.sum())
+
+
+def fit_linear(strand: str, spec: ExpertSpec, shape: Shape, rows: Rows) -> ExpertFit:
+    """A linear expert at the optimum of its loss, its L2 strength chosen on held-out rows."""
+    return _Fitting(strand, spec, shape, rows).fit()
+
+
+class _Alone(nn.Module):
+    """An expert with the face of a head; ``forward(features, present)`` -> (B, K)."""
+
+    def __init__(self, strand: str, expert: Expert):
+        super().__init__()
+        self.strand, self.expert = strand, expert
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        found: Tensor = self.expert(features[self.strand])
+        return found
+
+
+def fit_mlp(
+    strand: str, shape: Shape, rows: Rows, config: Config, device: torch.device | str = "cpu"
+) -> ExpertFit:
+    """An MLP on all dense features of a strand, trained until its validation loss gets no better."""
+    spec = ExpertSpec(tuple(range(len(shape.parts[strand]))))
+    present = rows.train.present[strand]
+    keep = [present]
+    if rows.folds is not None:
+        keep += [present & (rows.folds != k) for k in rows.folds.unique()]
+    experts = []
+    for _ in keep:
+        with seeded(config.seed):
+            expert = Expert(strand, spec, shape)
+        expert.prepare(rows.train.features[strand][present])
+        experts.append(expert)
+    copies = Copies([_Alone(strand, expert) for expert in experts])
+    told = rows.val.present[strand].nonzero()[:, 0]
+    val = (rows.val.rows(told), rows.val_answers.select(told))
+    fitted = train(
+        copies, (rows.train, rows.answers), val, config.train, keep=torch.stack(keep), seed=config.seed,
+        device=device, label=strand,
+    )  # fmt: skip
+    train_logits = _blocks(experts[0], rows.train.features[strand])
+    held = [_blocks(experts[0], rows.val.features[strand])]
+    if rows.folds is not None:
+        oof = torch.zeros_like(train_logits)
+        for k, expert in zip(rows.folds.unique(), experts[1:], strict=True):
+            part = (rows.folds == k).nonzero()[:, 0]
+            oof[part] = _blocks(expert, rows.train.features[strand][part])
+        held.append(oof)
+    state = {k: v for k, v in experts[0].state_dict().items() if k not in ("columns", "answers")}
+    return ExpertFit(spec, state, train_logits, torch.cat(held), {}, fitted.curve)
+
+
+def _blocks(expert: Expert, features: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([expert(block) for block in features.split(EVAL_BATCH)]).clone()

@@ -1,0 +1,58 @@
+"""A whole model: what it answers for rows with both strands, with one, and with neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.fusion.late import LateFusion, Opinions
+from plait.fusion.strand import STRANDS, Shape, StrandHead
+
+
+class Model(nn.Module):
+    """Calibrated log-probabilities (B, K) by the pattern of the strands that a row has.
+
+    Both: the fusion, with a temperature of its own. One: that strand's own calibrated head, whatever the fusion. None:
+    the class prior. A model of one strand has its head and no fusion.
+
+    ``forward(features, present)``: features[s] (B, D_s) float with the columns of ``shape.parts[s]``, present[s] (B,)
+    bool.
+
+    Args:
+        heads: of the strands that it reads. fusion: late, or an early head, which reads dense columns; None for one.
+    """
+
+    log_prior: Tensor
+    temperature: Tensor
+
+    def __init__(self, heads: Mapping[str, StrandHead], fusion: nn.Module | None, shape: Shape):
+        super().__init__()
+        self.heads = nn.ModuleDict(dict(heads))
+        self.fusion = fusion
+        self.register_buffer("log_prior", torch.zeros(shape.classes))
+        self.register_buffer("temperature", torch.ones(()))
+        self.columns = {s: shape.dense(s) for s in self.heads if any(part.scores for part in shape.parts[s])}
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        experts = {s: head.opinions(features) for s, head in self.heads.items()}
+        pooled = {s: head.pool(experts[s]) for s, head in self.heads.items()}
+        answers = self.log_prior.expand(len(next(iter(pooled.values()))), -1)
+        for strand, alone in pooled.items():
+            answers = torch.where(present[strand][:, None], alone, answers)
+        if self.fusion is None:
+            return answers
+        both = torch.stack([present[s] for s in STRANDS]).all(0)
+        fused = F.log_softmax(self.fuse(features, present, Opinions(pooled, experts)) / self.temperature, dim=1)
+        return torch.where(both[:, None], fused, answers)
+
+    def fuse(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], opinions: Opinions) -> Tensor:
+        """(B, K) logits of the fusion, before its temperature."""
+        assert self.fusion is not None
+        if isinstance(self.fusion, LateFusion):
+            return self.fusion(opinions)
+        dense = {s: x[:, self.columns[s]] if s in self.columns else x for s, x in features.items()}
+        found: Tensor = self.fusion(dense, present)
+        return found

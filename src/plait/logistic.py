@@ -1,0 +1,229 @@
+"""Multinomial logistic regression, brought to the optimum of its convex loss along a path of L2 strengths.
+
+The loss is that of scikit-learn's ``LogisticRegression``: ``sum_i w_i CE_i + strength / 2 ||W||^2`` with the weights
+``w`` of the rows adding up to 1, so ``strength = 1 / (C N)``; the bias is free. L-BFGS works in coordinates in which
+the Hessian is nearer to the identity (principal axes of dense features, columns of sparse ones, scaled), so it takes
+some tens of steps where plain coordinates take hundreds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+STEPS = 10.0 ** np.arange(-2.0, -8, -0.5)  # strengths to try, strongest first, of the variance of the features
+START = 10**-4.5  # the first of them tried, or the next weaker one
+COARSE, FINE = 1e-4, 1e-5  # change of the loss, of its value, at which a step of the path, and the last, end
+NEGLIGIBLE = 1e-7  # variance of a principal axis, of the largest, below which it is left out
+LIMIT = 200  # evaluations of the loss for one strength
+
+
+class Design(Protocol):
+    """Features of N rows in the solver's D coordinates."""
+
+    moments: Tensor  # (D,) mean square of each column
+
+    def times(self, weight: Tensor) -> Tensor: ...  # (D, K) -> (N, K)
+
+    def transposed(self, rows: Tensor) -> Tensor: ...  # (N, K) -> (D, K)
+
+    def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def select(self, rows: Tensor) -> Design: ...
+
+
+@dataclass(frozen=True)
+class DenseDesign:
+    """Dense features (N, D0), centred and turned to their principal axes."""
+
+    turned: Tensor
+    axes: Tensor
+    mean: Tensor
+    moments: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> DenseDesign:
+        """Features (N, D0) float32, N of at least 1."""
+        mean = features.mean(0)
+        centred = features - mean
+        variance, axes = torch.linalg.eigh((centred.T @ centred / len(features)).double())
+        keep = variance > NEGLIGIBLE * variance.max().clamp_min(1e-30)
+        axes = axes[:, keep].float()
+        return cls(centred @ axes, axes, mean, variance[keep].float())
+
+    def times(self, weight: Tensor) -> Tensor:
+        return self.turned @ weight
+
+    def transposed(self, rows: Tensor) -> Tensor:
+        return self.turned.T @ rows
+
+    def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights (D0, K) and bias for the features as they were given."""
+        back = self.axes @ weight
+        return back, bias - self.mean @ back
+
+    def select(self, rows: Tensor) -> DenseDesign:
+        return replace(self, turned=self.turned[rows])
+
+
+@dataclass(frozen=True)
+class SparseDesign:
+    """Sparse features (N, D), as they are: a wide TF-IDF matrix need not be squeezed."""
+
+    matrix: csr_matrix
+    moments: Tensor
+    _rows: Tensor
+    _columns: Tensor
+
+    @classmethod
+    def of(cls, matrix: csr_matrix) -> SparseDesign:
+        """A matrix (N, D) of float32."""
+        moments = np.asarray(matrix.multiply(matrix).mean(0), np.float32).ravel()
+        return cls(matrix, torch.from_numpy(moments), _csr(matrix), _csr(matrix.T.tocsr()))
+
+    def times(self, weight: Tensor) -> Tensor:
+        return self._rows @ weight
+
+    def transposed(self, rows: Tensor) -> Tensor:
+        return self._columns @ rows
+
+    def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return weight, bias
+
+    def select(self, rows: Tensor) -> SparseDesign:
+        part = self.matrix[rows.numpy()]
+        return replace(self, matrix=part, _rows=_csr(part), _columns=_csr(part.T.tocsr()))
+
+
+def _csr(matrix: csr_matrix) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse (CSR|invariant)")  # PyTorch calls them a beta
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int64)), torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.data.astype(np.float32)), matrix.shape,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is to be learnt: (N,) int64 classes of K, (N,) weights of the rows, and label smoothing in [0, 1)."""
+
+    targets: Tensor
+    classes: int
+    weights: Tensor
+    smoothing: float = 0.0
+
+    def soft(self) -> Tensor:
+        """(N, K): each row's share of each class."""
+        hot = F.one_hot(self.targets, self.classes).float()
+        return hot * (1 - self.smoothing) + self.smoothing / self.classes
+
+    def select(self, rows: Tensor) -> Answers:
+        return replace(self, targets=self.targets[rows], weights=self.weights[rows])
+
+
+@dataclass(frozen=True)
+class Solution:
+    """An optimum: weight (D, K) in the solver's coordinates, bias (K,), its strength, loss and evaluations."""
+
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    loss: float
+    evaluations: int
+
+
+def solve(
+    design: Design, answers: Answers, strength: float, start: Solution | None = None, tolerance: float = FINE
+) -> Solution:
+    """Minimise the loss for one strength.
+
+    Args:
+        start: where to begin; None: zero weights and the log shares of the classes.
+        tolerance: change of the loss between two steps, of its value, at which to stop.
+    """
+    soft = answers.soft()
+    share = (answers.weights / answers.weights.sum())[:, None]
+    moments = design.moments
+    # About the diagonal of the Hessian: a column's mean square times the variance of a class's probability.
+    spread = (share * soft).sum(0).clamp_min(1e-4).sqrt()
+    scale = (spread * moments[:, None] + strength).rsqrt()
+    pull = strength * scale**2
+    if start is None:
+        weight, bias = torch.zeros(len(moments), answers.classes), (share * soft).sum(0).clamp_min(1e-6).log()
+    else:
+        weight, bias = start.weight / scale, start.bias
+    point = torch.cat([weight, bias[None]]).requires_grad_(True)
+
+    def loss() -> Tensor:
+        with torch.no_grad():
+            inner, free = point[:-1], point[-1]
+            log_probs = (design.times(inner * scale) + free).log_softmax(1)
+            error = (log_probs.exp() - soft) * share
+            point.grad = torch.cat([design.transposed(error) * scale + pull * inner, error.sum(0)[None]])
+            return -(share * soft * log_probs).sum() + (pull * inner**2).sum() / 2
+
+    optimiser = torch.optim.LBFGS(
+        [point], max_iter=LIMIT, max_eval=LIMIT, line_search_fn="strong_wolfe", tolerance_grad=1e-8,
+        tolerance_change=tolerance * max(loss().item(), 1e-3),
+    )  # fmt: skip
+    optimiser.step(loss)  # type: ignore[arg-type]
+    found = point.detach()
+    evaluations = int(optimiser.state[point]["func_evals"])
+    return Solution(found[:-1] * scale, found[-1].clone(), strength, loss().item(), evaluations)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A design to fit, and how a solution of it is judged on other rows (a loss)."""
+
+    design: Design
+    answers: Answers
+    judge: Callable[[Solution], float]
+
+
+def best_strength(trials: Sequence[Trial], steps: Sequence[float] | np.ndarray = STEPS) -> list[Solution]:
+    """The optima of the strength with the least judged loss, added over the trials; to within `COARSE`.
+
+    Strengths go down from `START`, each from the optimum before it, until the loss gets worse; up, if it did at once.
+
+    Args:
+        trials: the folds of a cross-validation, or one with validation rows.
+        steps: strengths, in units of the total variance of the features, in falling order.
+    """
+    variance = float(trials[0].design.moments.sum())
+
+    def walk(some: Sequence[float], best: _Found | None) -> tuple[_Found, int]:
+        taken = 0
+        for step in some:
+            last = best.solutions if best is not None else [None] * len(trials)
+            found = [solve(t.design, t.answers, step * variance, start, COARSE) for t, start in zip(trials, last, strict=True)]
+            loss = sum(trial.judge(solution) for trial, solution in zip(trials, found, strict=True))
+            if best is not None and loss >= best.loss:
+                break
+            best, taken = _Found(loss, found), taken + 1
+        assert best is not None
+        return best, taken
+
+    values = [float(step) for step in steps]
+    first = next((i for i, step in enumerate(values) if step <= START * 1.01), 0)
+    best, taken = walk(values[first:], None)
+    if taken == 1:
+        best, _ = walk(values[:first][::-1], best)
+    return best.solutions
+
+
+@dataclass(frozen=True)
+class _Found:
+    loss: float
+    solutions: list[Solution]
