@@ -122,7 +122,7 @@ def test_mistakes_in_the_data(run: Run, quick: list[str], tmp_path: Path) -> Non
 
 
 def test_a_test_label_never_seen_in_training(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
-    strange = _csv(tmp_path / "strange.csv", "id,image,text,label", "7,,a ramen,ramen", "8,,odd,durian")
+    strange = _csv(tmp_path / "strange.csv", "id,image,text,label", "7,a.jpg,a ramen,ramen", "8,,odd,durian")
     code, _, err = run("compare", table, "--test", strange, "--out", tmp_path / "out", *quick)
     assert code == 2
     assert "label 'durian' was never seen in training" in err

@@ -126,13 +126,19 @@ def test_a_test_table_without_what_the_training_table_has(tmp_path: Path, capsys
     assert capsys.readouterr().err == f"warning: {folder}: no row has a text; training rows have\n"
 
 
-def test_tables_of_one_source(tmp_path: Path) -> None:
+def test_tables_of_one_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "a" / "train.csv", "photo,caption,label\na.jpg,one,x\n")
     write(tmp_path / "a" / "test.csv", "photo,caption,title\na.jpg,two,no\n")
     pairs = read(tmp_path / "a")
     assert pairs.texts == ["one", "two"]
     assert pairs.taken == {"image": "photo", "text": "caption", "label": "label"}
     assert pairs.ignored == ("title",)
+    write(tmp_path / "c" / "train.csv", "photo,text,label,price\na.jpg,one,x,1\n")
+    write(tmp_path / "c" / "test.csv", "text,img,label\ntwo,b.jpg,y\n")
+    assert told(capsys, tmp_path / "c") == (
+        f"{tmp_path}/c: image from 'photo', text from 'text', label from 'label', in some of its tables from 'img'; "
+        "ignored: price\n"
+    )
     write(tmp_path / "b" / "train.csv", "photo,title,label\na.jpg,one,x\n")
     write(tmp_path / "b" / "test.csv", "photo,words,label\na.jpg,two,x\n")
     assert fails(tmp_path / "b") == (

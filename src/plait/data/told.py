@@ -11,7 +11,6 @@ from plait.errors import and_more
 from plait.progress import say
 
 SHOWN = ("image", "text", "label")
-PLAIN = ("id", "split")  # not worth a word where the column is called so
 MOST = 8  # names of ignored columns
 
 
@@ -27,15 +26,20 @@ def tell_columns(pairs: Pairs, columns: Columns, shown: Sequence[str] = SHOWN) -
     used = {role: name for role, name in pairs.taken.items() if role in shown or role not in SHOWN}
     losers = {role: rivals(role, pairs.taken, pairs.ignored) for role in used if _guessed(role, used[role], columns)}
     named = {name for names in losers.values() for name in names}
-    ignored = [name for name in pairs.columns if name and name not in {*used.values(), *named}]
+    unused = {*pairs.ignored, *pairs.taken.values()} - {*used.values(), *named, ""}
+    ignored = [name for name in pairs.columns if name in unused]
+    # Tables of one source may call a column by different names.
+    others = [name for name in pairs.columns if name not in {*pairs.ignored, *pairs.taken.values()}]
     strange = [
         role for role, name in used.items() if _guessed(role, name, columns) and name.lower() not in (role, f"_{role}")
     ]
-    if not (strange or named or ignored):
+    if not (strange or named or ignored or others):
         return
     roles = sorted(used, key=lambda role: (*SHOWN, *used).index(role))
     words = [_words(role, pairs, columns, losers.get(role, [])) for role in roles if role in {*SHOWN, *strange}]
     line = f"{pairs.source}: {', '.join(words)}"
+    if others:
+        line += f", in some of its tables from {', '.join(repr(name) for name in others)}"
     if named:
         keys = [f"--set data.{role}={names[0]}" for role, names in losers.items() if names]
         line += f"; {', '.join(keys)} for {'that' if len(keys) == 1 else 'those'}"
