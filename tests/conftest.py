@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +21,13 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 
 import plait  # noqa: E402
+from plait import cli  # noqa: E402
 from plait.config import Config, configure  # noqa: E402
 from plait.data.pairs import Pairs  # noqa: E402
 from plait.encoders.image import TimmEncoder, load_image_encoder  # noqa: E402
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
 from plait.features import FeatureStore  # noqa: E402
-from toys import make_image_folder, make_text_folder  # noqa: E402
+from toys import Run, make_image_folder, make_text_folder  # noqa: E402
 
 torch.set_num_threads(1)  # toy models are slower with more
 
@@ -57,6 +59,32 @@ def toy_config(image_folder: Path, text_folder: Path) -> Callable[..., Config]:
         return configure(overrides=[*quick, *exact, *encoders, *overrides])
 
     return make
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """``run("fit", ...)`` -> exit code, standard output, standard error."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["plait", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def quick(image_folder: Path) -> list[str]:
+    """Options of a command that trains quickly."""
+    settings = [f"image.model=local-dir:{image_folder}", "text.model=tfidf", "image.workers=0", "device=cpu"]
+    settings += ["train.epochs=4", "head.hidden=16", "head.folds=2"]
+    return [part for one in settings for part in ("--set", one)]
 
 
 @pytest.fixture(scope="session")

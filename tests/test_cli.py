@@ -8,34 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import plait
-from plait import cli
 from plait.outputs import write_pairs
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """``run("fit", ...)`` -> exit code, standard output, standard error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["plait", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
+from toys import Run
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +22,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("cli") / "dishes.parquet"
     write_pairs(plait.draw(rows=160, seed=2, size=32), file)
     return file
-
-
-@pytest.fixture(scope="module")
-def quick(image_folder: Path) -> list[str]:
-    settings = [f"image.model=local-dir:{image_folder}", "text.model=tfidf", "image.workers=0", "device=cpu"]
-    settings += ["train.epochs=4", "head.hidden=16", "head.folds=2"]
-    return [part for one in settings for part in ("--set", one)]
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +99,14 @@ def _csv(path: Path, *lines: str) -> Path:
 def test_mistakes_in_the_data(run: Run, quick: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     good = [f"{i},title {i} of {'soup' if i % 2 else 'cake'},{'soup' if i % 2 else 'cake'}" for i in range(40)]
-    train = _csv(tmp_path / "train.csv", "id,title,label", *good)
+    train = _csv(tmp_path / "train.csv", "id,text,label", *good)
     cases = {
         ("compare", tmp_path / "absent.csv"): f"no such file or folder: '{tmp_path / 'absent.csv'}'",
-        ("compare", _csv(tmp_path / "nolabel.csv", "id,title", "1,soup")): (
-            f"{tmp_path / 'nolabel.csv'}: no label column among id, title; name it with --set data.label=COLUMN"
+        ("compare", _csv(tmp_path / "nolabel.csv", "id,text", "1,soup")): (
+            f"{tmp_path / 'nolabel.csv'}: no label column among id, text; name it with --set data.label=COLUMN"
         ),
-        ("compare", _csv(tmp_path / "zero.csv", "id,title,label")): f"{tmp_path / 'zero.csv'}: no rows",
-        ("compare", _csv(tmp_path / "one.csv", "id,title,label", *(f"{i},t{i},soup" for i in range(9)))): (
+        ("compare", _csv(tmp_path / "zero.csv", "id,text,label")): f"{tmp_path / 'zero.csv'}: no rows",
+        ("compare", _csv(tmp_path / "one.csv", "id,text,label", *(f"{i},t{i},soup" for i in range(9)))): (
             f"{tmp_path / 'one.csv'}: every row has the label 'soup'; give rows of at least two classes"
         ),
         ("fit", train, "--set", "model=image"): f"{train}: no row has an image",
@@ -150,7 +122,7 @@ def test_mistakes_in_the_data(run: Run, quick: list[str], tmp_path: Path) -> Non
 
 
 def test_a_test_label_never_seen_in_training(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
-    strange = _csv(tmp_path / "strange.csv", "id,title,label", "7,a ramen,ramen", "8,odd,durian")
+    strange = _csv(tmp_path / "strange.csv", "id,image,text,label", "7,a.jpg,a ramen,ramen", "8,,odd,durian")
     code, _, err = run("compare", table, "--test", strange, "--out", tmp_path / "out", *quick)
     assert code == 2
     assert "label 'durian' was never seen in training" in err
@@ -180,7 +152,7 @@ def test_mistakes_in_the_configuration(
 
 def test_corrupt_jpeg_is_named_and_an_error_only_under_strict(run: Run, fitted: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 this is no picture")
-    data = _csv(tmp_path / "new.csv", "id,image,title", "a1,broken.jpg,ramen soup")
+    data = _csv(tmp_path / "new.csv", "id,image,text", "a1,broken.jpg,ramen soup")
     reason = f"row 'a1': image '{tmp_path / 'broken.jpg'}' cannot be read"
     code, printed, err = run("predict", fitted, data)
     assert code == 0

@@ -22,9 +22,9 @@ from plait.data.pairs import DECODING, Pairs, content_hash, open_image
 from plait.encoders.image import TimmEncoder
 from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import fit_tfidf
-from plait.encoding import Problem, encode_images, encode_texts, report_problems
-from plait.errors import DataError
+from plait.encoding import encode_images, encode_texts
 from plait.features import FeatureStore
+from plait.problems import Problem
 from toys import alone, numbered, picture
 
 
@@ -159,26 +159,6 @@ def test_unreadable_images_are_named(
     assert again.encoded == 0
     assert again.problems == found.problems
     np.testing.assert_array_equal(again.vectors, found.vectors)
-
-
-def test_problems_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
-    problems = [Problem(f"r{i}", f"/data/{i}.jpg", "not an image") for i in range(5)]
-    assert report_problems([], strict=True, of=9) == []
-    line = (
-        "5 of 9 images cannot be read and count as missing: "
-        "row 'r0': image '/data/0.jpg' cannot be read (not an image), "
-        "row 'r1': image '/data/1.jpg' cannot be read (not an image), "
-        "row 'r2': image '/data/2.jpg' cannot be read (not an image) and 2 more"
-    )
-    assert report_problems(problems, strict=False, of=9) == [line]
-    assert capsys.readouterr().err == f"warning: {line}\n"
-    remedy = "; mend or remove it, or leave --strict away to treat it as missing"
-    with pytest.raises(DataError) as caught:
-        report_problems(problems, strict=True, of=9)
-    assert str(caught.value) == f"row 'r0': image '/data/0.jpg' cannot be read (not an image) and 4 more{remedy}"
-    with pytest.raises(DataError) as caught:
-        report_problems(problems[:1], strict=True, of=9)
-    assert str(caught.value) == f"row 'r0': image '/data/0.jpg' cannot be read (not an image){remedy}"
 
 
 def png(width: int, height: int, rows: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import string
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from plait.data.pairs import Pairs, open_image
 from plait.encoders.image import TimmEncoder, data_config, save_timm
 
 TOY_SIZE = 48
+Run = Callable[..., tuple[int, str, str]]  # the command line: exit code, standard output, standard error
 WORDS = ["dish", "soup", "bowl", "row", "number", "of", "with", "and", "the", "red", "green", "blue", "fresh", "from"]
 
 

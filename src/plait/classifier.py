@@ -10,7 +10,7 @@ import numpy as np
 
 from plait.config import Config
 from plait.data.pairs import Pairs
-from plait.data.read import read_as
+from plait.data.read import read_as, read_beside
 from plait.encoders.pair import EncoderPair
 from plait.engine import Engine
 from plait.errors import RunError
@@ -34,7 +34,8 @@ class Classifier:
         classes_: (K,) sorted labels; column k of `predict_proba` is ``classes_[k]``.
         encoders_: the image and text encoders.
         head_: the calibrated head. spec_: how it is built.
-        curve_: one dict an epoch. metrics_: rows, validation loss, seconds. warnings_: what counted as missing.
+        curve_: one dict an epoch. metrics_: rows, columns, validation loss, seconds.
+        warnings_: what counted as missing.
     """
 
     classes_: list[str]
@@ -63,9 +64,9 @@ class Classifier:
 
         start = time.perf_counter()
         pairs = read_as(pairs, self.config)
-        val = read_as(val, self.config) if val is not None else None
         wanted = self._models(pairs)
         strands = tuple(dict.fromkeys(strand for model in wanted for strand in strands_of(model)))
+        val = read_beside(pairs, val, self.config, strands) if val is not None else None
         prepared = Preparation(pairs, self.config, strands, val)
         fitter = Fitter(prepared.task(), self.config, prepared.device)
         best = min((fit_model(prepared, fitter, model) for model in wanted), key=lambda fitted: fitted.val_loss)
@@ -81,6 +82,7 @@ class Classifier:
             "val_loss": round(best.val_loss, 6),
             "note": best.note,
             "encoded": prepared.encoded,
+            "columns": pairs.taken,
             "seconds": round(time.perf_counter() - start, 3),
         }
         return self

@@ -11,8 +11,9 @@ import numpy as np
 from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import Pairs
-from plait.data.read import read_as
+from plait.data.read import read_as, read_beside
 from plait.data.split import stratified
+from plait.data.told import columns_of
 from plait.fitting import Fitter
 from plait.fusion.batch import Strands, logits
 from plait.fusion.build import MODELS
@@ -66,20 +67,21 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
         seconds=prepared.seconds,
         encoded=prepared.encoded,
         warnings=prepared.warnings,
+        columns=columns_of(train_pairs, val_pairs, test_pairs),
     )
 
 
 def divide(train: Any, val: Any, test: Any, config: Config) -> tuple[Pairs, Pairs | None, Pairs]:
     """Training, validation (None: to be held out) and test rows: as given, else the source's own splits, else drawn."""
     pairs = read_as(train, config)
-    val_pairs = read_as(val, config) if val is not None else None
+    val_pairs = read_beside(pairs, val, config) if val is not None else None
     if val_pairs is None and "val" in pairs.splits:
         val_pairs = pairs.split("val")
     if test is not None:
         return (
             _without_splits(pairs, ("test",) if val is not None else ("test", "val")),
             val_pairs,
-            read_as(test, config),
+            read_beside(pairs, test, config),
         )
     if "test" in pairs.splits:
         return _without_splits(pairs, ("test", "val")), val_pairs, pairs.split("test")

@@ -15,24 +15,12 @@ from plait.config import ImageConfig
 from plait.data.pairs import DECODING, ImageRef, Pairs, image_ref, open_image
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.pair import EncoderPair
-from plait.errors import DataError, and_more
 from plait.features import FLUSH_ROWS, FeatureStore, FeatureTable
-from plait.progress import bar, say
+from plait.problems import Problem, Tally, problems_of
+from plait.progress import bar
 
 WORKERS = 16  # threads that decode, at most
 AHEAD = 2  # batches that are decoded while one is encoded
-
-
-@dataclass(frozen=True)
-class Problem:
-    """An image that could not be read: its row id, its file, and the reason."""
-
-    id: str
-    file: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"row '{self.id}': image '{self.file}' cannot be read ({self.reason})"
 
 
 @dataclass(frozen=True)
@@ -101,42 +89,27 @@ def encode_images(
     present = np.array([value is not None for value in hashes], bool)
     present[list(reasons)] = False
     vectors = _gather(cache, [value if ok else None for value, ok in zip(hashes, present, strict=True)], encoder.dim)
-    return Features(vectors, present, len(new), time.perf_counter() - start, _problems(pairs, reasons))
+    return Features(vectors, present, len(new), time.perf_counter() - start, problems_of(pairs, reasons))
 
 
 def encode(
-    encoders: EncoderPair, pairs: Pairs, config: ImageConfig, store: FeatureStore | None = None
-) -> dict[str, Features]:
-    """Features of every strand that there are encoders for."""
+    encoders: EncoderPair, pairs: Pairs, config: ImageConfig, store: FeatureStore | None = None,
+    tally: Tally | None = None,
+) -> dict[str, Features]:  # fmt: skip
+    """Features of every strand that there are encoders for.
+
+    Args:
+        tally: what names unreadable images, and raises DataError where they are too many.
+    """
+    tally = tally or Tally()
     found: dict[str, Features] = {}
     if encoders.image is not None:
-        found["image"] = encode_images(encoders.image, pairs, store, config.batch, config.workers)
+        tally.look(pairs)
+        found["image"] = image = encode_images(encoders.image, pairs, store, config.batch, config.workers)
+        tally.report(pairs, image.problems, len(image.problems) + int(image.present.sum()))
     if encoders.text:
         found["text"] = encode_texts(encoders.text, pairs, store)
     return found
-
-
-def report_problems(problems: Sequence[Problem], strict: bool, of: int) -> list[str]:
-    """Name and count unreadable images on standard error; return the lines.
-
-    Raises:
-        DataError: with `strict`, naming the first of them.
-    """
-    if not problems:
-        return []
-    if strict:
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise DataError(f"{problems[0]}{more}; mend or remove it, or leave --strict away to treat it as missing")
-    names = and_more([str(problem) for problem in problems])
-    line = f"{len(problems)} of {of} images cannot be read and count as missing: {names}"
-    say(f"warning: {line}")
-    return [line]
-
-
-def _problems(pairs: Pairs, reasons: dict[int, str]) -> list[Problem]:
-    rows = sorted(reasons)
-    names = [ref.name if ref else "" for ref in pairs.images(rows)]
-    return [Problem(pairs.ids[row], name, reasons[row]) for row, name in zip(rows, names, strict=True)]
 
 
 @dataclass(frozen=True)

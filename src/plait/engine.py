@@ -7,17 +7,22 @@ Runtime without importing PyTorch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from plait.config import Config
-from plait.data.pairs import ImageRef
-from plait.data.read import read_as
+from plait.data.check import has_any
+from plait.data.columns import NONE
+from plait.data.pairs import ImageRef, Pairs
+from plait.data.read import columns_in, read_with
 from plait.encoders.pair import EncoderPair
-from plait.encoding import Features, decode, encode, report_problems
+from plait.encoding import Features, decode, encode
+from plait.errors import DataError
+from plait.problems import Tally
+from plait.progress import say
 
 if TYPE_CHECKING:
     from plait.features import FeatureStore
@@ -77,6 +82,42 @@ class Engine:
         """What it reads: image, text or both."""
         return self.encoders.strands
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The column that the training rows took for each role, as far as the run remembers."""
+        named = {role: name for role, name in columns_in(self.config).named.items() if name != NONE}
+        return {**named, **self.metrics.get("columns", {})}
+
+    def read(self, data: Any, labelled: bool = False) -> Pairs:
+        """Rows to answer, anything `plait.read` takes, with the columns of the training rows.
+
+        Args:
+            labelled: the labels will be used.
+
+        Raises:
+            DataError: as `plait.read`, where a table has no column of what the run reads, and where no row has any.
+        """
+        shown = (*self.strands, "label") if labelled else self.strands
+        columns = replace(columns_in(self.config), known=tuple(self.columns.items()), needed=self.strands)
+        pairs = read_with(data, self.config, columns, shown)
+        if not isinstance(data, Pairs) and len(pairs):
+            self._require_some(pairs)
+        return pairs
+
+    def _require_some(self, pairs: Pairs) -> None:
+        """Say so where no row has one of the strands, and raise DataError where none has any."""
+        missing = [strand for strand in self.strands if not has_any(pairs, strand)]
+        if len(missing) == len(self.strands):
+            both = " or ".join(f"{'an' if strand == 'image' else 'a'} {strand}" for strand in missing)
+            keys = " ".join(f"--set data.{strand}=COLUMN" for strand in missing)
+            remedy = f"name its column with {keys}" if pairs.columns else "give data that has"
+            raise DataError(f"{pairs.source}: the run reads {both}, and no row has one; {remedy}")
+        for strand in missing:
+            name, other = pairs.taken.get(strand), "text" if strand == "image" else "image"
+            if getattr(self.config.data, strand) != NONE:
+                why = f"no {strand}s" if name is None else f"no {strand} in column '{name}'"
+                say(f"{pairs.source}: {why}: answered by the {other} alone")
+
     def predict(self, pairs: Any) -> np.ndarray:
         """The most probable label of each row: (N,) array of str."""
         labels: np.ndarray = np.array(self.labels)[self.predict_proba(pairs).argmax(1)]
@@ -92,11 +133,14 @@ class Engine:
         Args:
             pairs: anything `plait.read` takes.
             store: where features are looked up and kept; None encodes without keeping anything.
+
+        Raises:
+            DataError: as `read` does, and where more than half of the images cannot be read.
         """
-        pairs = read_as(pairs, self.config)
-        found = encode(self.encoders, pairs, self.config.image, store)
-        problems = [problem for features in found.values() for problem in features.problems]
-        self.warnings = report_problems(problems, self.config.data.strict, len(pairs))
+        pairs = self.read(pairs)
+        tally = Tally(self.config.data.strict)
+        found = encode(self.encoders, pairs, self.config.image, store, tally)
+        self.warnings = tally.warnings
         self.seconds = {f"encode_{strand}": features.seconds for strand, features in found.items()}
         return found
 

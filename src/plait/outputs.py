@@ -33,7 +33,10 @@ def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict
     if (folder / "run.json").exists():
         raise RunError(f"--out '{folder}' already holds a run; choose another folder")
     results = [name for name in ("compare.json", "metrics.json") if (folder / name).exists()]
-    if results and _read(folder / INPUTS) != json.loads(json.dumps(inputs)):
+    known = _read(folder / INPUTS)
+    if isinstance(known, dict):
+        known.pop("columns", None)  # what was found in the inputs
+    if results and known != json.loads(json.dumps(inputs)):
         raise RunError(
             f"--out '{folder}' holds {results[0]} of another run; choose another folder, or replace it with --overwrite"
         )
@@ -72,11 +75,11 @@ def evaluate_run(engine: Engine, data: Any) -> Evaluation:
     import numpy as np
 
     from plait.data.check import require_known_labels, require_labels
-    from plait.data.read import read_as
+    from plait.data.told import columns_of
     from plait.features import FeatureStore
 
     start = time.perf_counter()
-    pairs = read_as(data, engine.config)
+    pairs = engine.read(data, labelled=True)
     labels = require_labels(pairs)
     require_known_labels(pairs, engine.labels)
     seconds = {"read": time.perf_counter() - start}
@@ -88,7 +91,10 @@ def evaluate_run(engine: Engine, data: Any) -> Evaluation:
     result = ModelResult(probabilities, 0.0, [], str(engine.metrics.get("note", "")))
     rows = int(engine.metrics.get("rows", 0))
     models = {engine.model: result}
-    return Evaluation(engine.labels, targets, models, pairs, rows, seconds=seconds, warnings=engine.warnings)
+    return Evaluation(
+        engine.labels, targets, models, pairs, rows,
+        seconds=seconds, warnings=engine.warnings, columns=columns_of(pairs),
+    )  # fmt: skip
 
 
 def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, Any]) -> None:
@@ -98,7 +104,7 @@ def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, An
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_report(evaluation, folder / "report.html")
-        _replace(folder / INPUTS, inputs)
+        _replace(folder / INPUTS, inputs | {"columns": evaluation.columns})
         _replace(folder / name, summary(evaluation))
     except OSError as error:
         raise RunError(

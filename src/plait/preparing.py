@@ -19,7 +19,7 @@ from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
-from plait.encoding import encode, report_problems
+from plait.encoding import encode
 from plait.errors import DataError
 from plait.features import FeatureStore
 from plait.experts import SparseRows
@@ -27,6 +27,7 @@ from plait.fitting import Task
 from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS, Part
 from plait.loop import Curve
+from plait.problems import Tally
 from plait.strands import to_strands
 from plait.tuned import Tuner, warn_of_cleaning
 from plait.tuning.folder import FACTS, facts_of, share_seen
@@ -65,6 +66,7 @@ class Preparation:
         self._numbers = {label: i for i, label in enumerate(self.labels)}
         self.device = pick_device(self.config.device)
         self.store = FeatureStore(self.config.store)
+        self.tally = Tally(self.config.data.strict, self.warnings)
         self.train_pairs, self.val_pairs = self.pairs, self.val
         if self.val is None:
             kept, held = stratified(self.pairs, self.config.data.val_fraction, self.config.seed)
@@ -122,7 +124,7 @@ class Preparation:
     def tuner(self) -> Tuner:
         """What tunes encoders on the training rows."""
         assert self.val_pairs is not None
-        return Tuner(self.train_pairs, self.val_pairs, self.labels, self.config, self.device)
+        return Tuner(self.train_pairs, self.val_pairs, self.labels, self.config, self.device, self.tally)
 
     @property
     def seen(self) -> frozenset[str]:
@@ -144,12 +146,11 @@ class Preparation:
         Args:
             encoders: None for this preparation's own.
         """
-        found = encode(encoders or self.encoders, pairs, self.config.image, self.store)
+        found = encode(encoders or self.encoders, pairs, self.config.image, self.store, self.tally)
         for strand, features in found.items():
             key = f"encode_{strand}"
             self.seconds[key] = self.seconds.get(key, 0.0) + features.seconds
             self.encoded += features.encoded
-            self.warnings += report_problems(features.problems, self.config.data.strict, len(pairs))
         return to_strands(found)
 
     def task(self) -> Task:

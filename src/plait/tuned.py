@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from plait.devices import pick_device
 from plait.encoders.image import save_timm
 from plait.errors import and_more
 from plait.loop import Curve
+from plait.problems import Tally
 from plait.progress import say
 from plait.tuning.folder import Training, facts_of, key_of, sketch
 from plait.tuning.text_model import of_network
@@ -35,6 +36,7 @@ class Tuner:
         labels: (K,) class names in order.
         config: ``image``, ``text`` and ``seed`` are used.
         device: where.
+        tally: what names unreadable images.
     """
 
     train: Pairs
@@ -42,6 +44,7 @@ class Tuner:
     labels: list[str]
     config: Config
     device: torch.device | str
+    tally: Tally = field(default_factory=Tally)
 
     def targets(self, pairs: Pairs) -> Tensor:
         """(N,) int64 class number of each row. Raises DataError for a label that no training row has."""
@@ -71,7 +74,8 @@ class Tuner:
             What ``tuning.json`` in the folder says: ``curve``, ``seconds``, ``labels`` and more.
 
         Raises:
-            RunError: the folder is not free. DataError, EncoderError, ConfigError: see `tune_image`, `tune_text`.
+            RunError: the folder is not free. DataError: most images cannot be read. DataError, EncoderError,
+                ConfigError: see `tune_image`, `tune_text`.
         """
         training = Training(folder, self.key(strand), overwrite)
         self._warn_of_missing_classes()
@@ -86,8 +90,12 @@ class Tuner:
 
     def _image(self, checkpoint: Path) -> tuple[Any, Curve, float]:
         from plait.tuning.image import tune_image
-        from plait.tuning.images import Rows
+        from plait.tuning.images import Rows, unreadable
 
+        for pairs in (self.train, self.val):
+            self.tally.look(pairs)
+            problems = unreadable(pairs, self.config.image.workers)
+            self.tally.report(pairs, problems, int(pairs.has_image.sum()))
         tuned = tune_image(
             Rows(self.train, self.targets(self.train)),
             Rows(self.val, self.targets(self.val)),

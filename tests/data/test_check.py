@@ -79,3 +79,15 @@ def test_unknown_labels() -> None:
         "pairs: labels 'a', 'b', 'c' and 1 more were never seen in training: 4 rows have one of them (first: id 'r0'); "
         "take the rows out, or train with such rows."
     )
+
+
+def test_labels_that_differ_only_by_case_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert require_classes(labelled(*["ramen"] * 12, *["Ramen"] * 30, "tea", "Tea", "soup")) == [
+        *("Ramen", "Tea", "ramen", "soup", "tea"),
+    ]
+    assert capsys.readouterr().err == (
+        "warning: pairs: labels that differ only by case: 'Ramen' (30 rows), 'ramen' (12 rows), 'Tea' (1 row), "
+        "'tea' (1 row); they are different classes: make them equal if they are meant to be\n"
+    )
+    require_classes(labelled("ramen", "Tea"))
+    assert capsys.readouterr().err == ""

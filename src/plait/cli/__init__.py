@@ -135,7 +135,7 @@ def evaluate(
     from plait.outputs import claim, evaluate_run, print_table, write_metrics
 
     inputs = claim(out, {"command": "evaluate", "run": str(run), "data": data}, overwrite) if out else None
-    evaluation: Evaluation = evaluate_run(_load(run, set_, strict, labelled=True), data)
+    evaluation: Evaluation = evaluate_run(_load(run, set_, strict), data)
     print_table(evaluation)
     if out is not None and inputs is not None:
         write_metrics(evaluation, out, inputs)
@@ -168,12 +168,11 @@ def predict(
         predictions.require_format(out)
     if one:
         _require_pair(image, text)
-    engine = _load(run, set_, strict, labelled=False)
+    engine = _load(run, set_, strict)
     from plait.data.pairs import Pairs
-    from plait.data.read import read_as
     from plait.features import FeatureStore
 
-    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else read_as(data, engine.config)
+    pairs = Pairs.from_columns([image], [text], source="the pair given") if one else engine.read(data)
     features = engine.features(pairs, None if one else FeatureStore(engine.config.store))
     effects = engine.effects(features) if explain else None
     answers = predictions.rows(pairs, engine.labels, engine.probabilities(features), effects)
@@ -219,16 +218,20 @@ def _require_pair(image: str | None, text: str | None) -> None:
         raise DataError(f"--image '{image}' cannot be read ({reason}); give another file, or --text alone") from None
 
 
-def _load(run: Path, overrides: list[str] | None, strict: bool, labelled: bool) -> Engine:
-    """A run, reading new data with the given overrides and not with the training table's root and label column."""
+def _load(run: Path, overrides: list[str] | None, strict: bool) -> Engine:
+    """A run, reading new data with the given overrides and not with the training table's root.
+
+    Columns named in training are taken where the new table has them, as those that were guessed.
+    """
     from plait.config import configure
     from plait.engine import Engine
 
     engine = Engine.open(run)
     values = engine.config.model_dump()
+    # As remembered and no longer as named by the user, so that they need not be in the new table.
+    engine.metrics = {**engine.metrics, "columns": engine.columns}
     values["data"] |= {"root": None, "strict": strict}
-    if not labelled:
-        values["data"]["label"] = None
+    values["data"] |= {role: None for role in engine.columns if role in values["data"]}
     allowed = ("data.", "store=", "image.batch=", "image.workers=", "text.batch=")
     if fixed := [one for one in overrides or [] if not one.startswith(allowed)]:
         raise RunError(

@@ -79,12 +79,12 @@ def tune_static(
     [bold]plait tune static train.csv --set text.model=tuned --out fast[/bold]
     [bold]plait compare train.csv --set text.model=fast --out comparison[/bold]
     """
-    from plait.data.read import read_as
+    from plait.data.read import read_as, read_beside
     from plait.tuned import distil_text
 
     settings = settings_of(preset, config, set_, strict=False)
     pairs = read_as(data, settings)
-    held = read_as(val, settings) if val is not None else None
+    held = read_beside(pairs, val, settings, ("text",)) if val is not None else None
     texts = [[text for text in one.texts if text] for one in (pairs, held) if one is not None]
     if len(texts) == 1:
         texts = _hold_out(texts[0], settings)
@@ -101,11 +101,11 @@ def _hold_out(texts: list[str], config: Config) -> list[list[str]]:
 
 
 def _tune(strand: str, data: str, out: Path, val: str | None, config: Config, overwrite: bool) -> None:
-    from plait.data.read import read_as
+    from plait.data.read import read_as, read_beside
     from plait.preparing import Preparation
 
     pairs = read_as(data, config)
-    held = read_as(val, config) if val is not None else None
+    held = read_beside(pairs, val, config, (strand,)) if val is not None else None
     facts = Preparation(pairs, config, (strand,), held).tuner.tune(strand, out, overwrite)
     _tell(f"{strand} encoder", facts, out)
 

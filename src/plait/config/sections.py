@@ -29,7 +29,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which columns hold what (null: guess from the usual names), and how rows are split."""
+    """Which columns hold what (null: guess from the usual names; none: there is none), and how rows are split."""
 
     id: str | None = None
     image: str | None = None

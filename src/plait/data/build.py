@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plait.data.columns import Columns, resolve, split_name, split_order
-from plait.data.convert import image_array, text_array
+from plait.data.columns import MODALITIES, NONE, Columns, resolve, split_name, split_order
+from plait.data.convert import image_array, label_array, text_array
 from plait.data.pairs import COLUMNS, Pairs, content_hash, features
-from plait.errors import DataError
+from plait.errors import DataError, and_more
 from plait.progress import bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1  # of the cached tables; a new number leaves the old ones unread
+FORMAT = 2  # of the cached tables; a new number leaves the old ones unread
 BATCH = 1000  # rows; with images inside, some tens of megabytes
 
 
@@ -63,7 +63,8 @@ def build(parts: Callable[[], list[Part]], columns: Columns, source: str, key: A
         source: what to call the whole in a message.
         key: JSON-able; all that the table depends on. None: keep the table in memory.
 
-    Raises DataError as `resolve` and the casts do, and for an id that is missing or in two rows.
+    Raises DataError as `resolve` and the casts do, for an id that is missing or in two rows, and where one part has
+    images or texts and another has no column of them.
     """
     from datasets import Dataset
 
@@ -105,15 +106,16 @@ def _write_file(file: Path, parts: list[Part], columns: Columns, source: str) ->
     handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
     os.close(handle)
 
-    def write(naming: str) -> pa.Table:
-        choices = _choices(parts, columns)
-        with pa.ipc.new_stream(name, _schema(parts)) as sink:
-            for batch in _convert_all(parts, choices, source, naming):
-                sink.write_batch(batch)
-        with open_stream(Path(name)) as stream:
-            return stream.read_all()
-
     try:
+        choices = _choices(parts, columns)
+
+        def write(naming: str) -> pa.Table:
+            with pa.ipc.new_stream(name, _schema(parts, choices)) as sink:
+                for batch in _convert_all(parts, choices, source, naming):
+                    sink.write_batch(batch)
+            with open_stream(Path(name)) as stream:
+                return stream.read_all()
+
         _unique(write, source)
         os.replace(name, file)
     except OSError as error:
@@ -125,29 +127,61 @@ def _write_file(file: Path, parts: list[Part], columns: Columns, source: str) ->
 def _in_memory(parts: list[Part], columns: Columns, source: str, naming: str) -> pa.Table:
     import pyarrow as pa
 
-    batches = list(_convert_all(parts, _choices(parts, columns), source, naming))
-    return pa.Table.from_batches(batches, _schema(parts))
+    choices = _choices(parts, columns)
+    batches = list(_convert_all(parts, choices, source, naming))
+    return pa.Table.from_batches(batches, _schema(parts, choices))
 
 
-def _schema(parts: list[Part]) -> pa.Schema:
+def _schema(parts: list[Part], choices: list[dict[str, str]]) -> pa.Schema:
+    """Of the table, with what `Pairs` says of its source in the metadata."""
     from datasets import Features, Value
 
     schema = Features({**features(), "split": Value("string")}).arrow_schema
     names = list(dict.fromkeys(name for part in parts for name in part.names))
-    return schema.with_metadata({**schema.metadata, b"plait": json.dumps(names).encode()})
+    taken: dict[str, str] = {}
+    for choice in choices:
+        taken = {**choice, **taken}
+    used = {name for choice in choices for name in choice.values()}
+    roots = {part.root if part.folder is None else "" for part in parts}
+    facts = {
+        "columns": names,
+        "taken": taken,
+        "ignored": [name for name in names if name not in used],
+        "root": roots.pop() if len(roots) == 1 else "",
+    }
+    return schema.with_metadata({**schema.metadata, b"plait": json.dumps(facts).encode()})
 
 
 def _choices(parts: list[Part], columns: Columns) -> list[dict[str, str]]:
-    """The columns of each part. A test split often has no labels, so the label may be absent from some parts."""
+    """The columns of each part, those of an earlier one before a guess.
+
+    A test split often has no labels, so the label may be absent from some parts; an image or a text may not.
+    """
     labelled = any(columns.label in part.names for part in parts)
-    choices = []
+    choices: list[dict[str, str]] = []
     for part in parts:
         absent = labelled and columns.label not in part.names
         choice = resolve(replace(columns, label=None) if absent else columns, part.names, part.where)
         if absent:
             choice.pop("label", None)
         choices.append(choice)
+        columns = replace(columns, known=tuple(dict.fromkeys((*columns.known, *choice.items()))))
+    _require_even(parts, choices)
     return choices
+
+
+def _require_even(parts: list[Part], choices: list[dict[str, str]]) -> None:
+    """Raise DataError where one part has images or texts and another has no column of them."""
+    for role in MODALITIES:
+        there = [(part, choice[role]) for part, choice in zip(parts, choices, strict=True) if role in choice]
+        lacking = [part for part, choice in zip(parts, choices, strict=True) if role not in choice]
+        if there and lacking:
+            names = and_more([name for name in lacking[0].names if name], 12)
+            raise DataError(
+                f"{lacking[0].where}: no {role} column, where {there[0][0].where} has '{there[0][1]}' "
+                f"(columns: {names}); add that column, which may be empty, or say that there is none at all with "
+                f"--set data.{role}={NONE}"
+            )
 
 
 def _convert_all(
@@ -172,7 +206,8 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
         if name is None:
             out[role] = pa.nulls(batch.num_rows, pa.string())
         else:
-            out[role] = text_array(batch.column(name), f"{part.where}: column '{name}'", part.classes.get(name))
+            cast = label_array if role == "label" else text_array
+            out[role] = cast(batch.column(name), f"{part.where}: column '{name}'", part.classes.get(name))
     if "image" in choice:
         image, what = batch.column(choice["image"]), f"{part.where}: column '{choice['image']}'"
         out["image"] = image_array(image, what, part.root)
@@ -191,7 +226,7 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
     if naming == "split" and "id" in choice:
         out["id"] = pc.binary_join_element_wise(pc.fill_null(out["split"], "none"), out["id"], "/")
     names = [*COLUMNS, "split"]
-    return pa.RecordBatch.from_arrays([out[name] for name in names], schema=_schema([part]))
+    return pa.RecordBatch.from_arrays([out[name] for name in names], schema=_schema([part], [choice]))
 
 
 def _require_ids(ids: pa.Array, what: str, start: int) -> None:
@@ -231,4 +266,8 @@ def _pairs(table: Any, metadata: dict[bytes, bytes], source: str) -> Pairs:
     for name in sorted(names, key=split_order):
         inside = [pc.fill_null(pc.equal(column, raw), False).to_numpy() for raw in names[name]]
         splits[name] = np.flatnonzero(np.logical_or.reduce(inside)).astype(np.int64)
-    return Pairs(table.select_columns(list(COLUMNS)), source, splits, tuple(json.loads(metadata[b"plait"])))
+    facts = json.loads(metadata[b"plait"])
+    return Pairs(
+        table.select_columns(list(COLUMNS)), source, splits, tuple(facts["columns"]),
+        taken=facts["taken"], ignored=tuple(facts["ignored"]), root=facts["root"],
+    )  # fmt: skip

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection
 
-from plait.data.columns import Columns, resolve
 from plait.data.pairs import Pairs
 from plait.errors import DataError, and_more, did_you_mean
+from plait.progress import say
 
 
 def require_rows(pairs: Pairs) -> None:
     """Raise DataError where there are no rows."""
     if len(pairs) == 0:
         raise DataError(f"{pairs.source}: no rows; give data with at least one")
+
+
+def has_any(pairs: Pairs, modality: str) -> bool:
+    """Whether any row has an image, or a text."""
+    return any(ref is not None for ref in pairs.images()) if modality == "image" else bool(pairs.has_text.any())
 
 
 def require_labels(pairs: Pairs) -> list[str]:
@@ -29,16 +35,21 @@ def require_labels(pairs: Pairs) -> list[str]:
         )
     if not pairs.columns:
         raise DataError(f"{pairs.source}: no labels; give one a row")
-    empty = resolve(Columns(), pairs.columns, pairs.source).get("label")
-    if empty is not None:
+    if "label" in pairs.taken:
+        empty = pairs.taken["label"]
         raise DataError(f"{pairs.source}: column '{empty}' holds no label; name another with --set data.label=COLUMN")
     names = ", ".join(name for name in pairs.columns if name)
     raise DataError(f"{pairs.source}: no label column among {names}; name it with --set data.label=COLUMN")
 
 
 def require_classes(pairs: Pairs) -> list[str]:
-    """The distinct labels, sorted. Raises DataError as `require_labels` does, and where there is but one class."""
-    classes = sorted(set(require_labels(pairs)))
+    """The distinct labels, sorted; those that differ only by case are named in a said line.
+
+    Raises DataError as `require_labels` does, and where there is but one class.
+    """
+    counts = Counter(require_labels(pairs))
+    classes = sorted(counts)
+    _say_of_case(pairs.source, counts)
     if len(classes) < 2:
         raise DataError(f"{pairs.source}: every row has the label '{classes[0]}'; give rows of at least two classes")
     return classes
@@ -59,6 +70,19 @@ def require_known_labels(pairs: Pairs, labels: Collection[str]) -> None:
         f"{pairs.source}: {what} never seen in training: {_rows(len(rows))} {it} "
         f"(first: id '{pairs.ids[rows[0]]}'); take the rows out, or train with such rows.{close}"
     )
+
+
+def _say_of_case(source: str, counts: Counter[str]) -> None:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(counts):
+        alike[label.casefold()].append(label)
+    several = [label for labels in alike.values() if len(labels) > 1 for label in labels]
+    if several:
+        names = [f"'{label}' ({counts[label]:,} {'row' if counts[label] == 1 else 'rows'})" for label in several]
+        say(
+            f"warning: {source}: labels that differ only by case: {and_more(names, 8)}; "
+            "they are different classes: make them equal if they are meant to be"
+        )
 
 
 def _rows(count: int) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
-from plait.errors import DataError, did_you_mean
+from plait.errors import DataError, and_more, did_you_mean
+
+NONE = "none"  # in place of a name: there is no such column, on purpose
+MODALITIES = ("image", "text")
 
 # In order of preference; letter case is ignored.
 GUESSES: dict[str, tuple[str, ...]] = {
@@ -28,21 +31,37 @@ _SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Columns:
-    """The user's names for the columns; None: guess."""
+    """The user's names for the columns. None: guess; ``"none"``: there is none.
+
+    Attributes:
+        known: (role, name) of the training table: taken before a guess where this table has such a name.
+        needed: image, text: which of them must have a column, unless the user says that there is none.
+        beside: it is read beside the training table, and the user's names are for both.
+    """
 
     id: str | None = None
     image: str | None = None
     text: str | None = None
     label: str | None = None
+    known: tuple[tuple[str, str], ...] = ()
+    needed: tuple[str, ...] = ()
+    beside: bool = False
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the user says of each role."""
+        roles = [one.name for one in fields(self) if one.name not in ("known", "needed", "beside")]
+        return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
 def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str]:
     """Say which of `names` holds the id, image, text, label and split; roles without a column are left out.
 
-    Raises DataError where a column named by the user is not there or is named twice, or where there is
-    neither an image nor a text column.
+    Raises DataError where a column named by the user is not there or is named twice, where a needed one is not
+    found, or where there is neither an image nor a text column.
     """
-    chosen = {role: name for role, name in asdict(columns).items() if name is not None}
+    named = columns.named
+    chosen = {role: name for role, name in named.items() if name != NONE}
     for role, name in chosen.items():
         if name not in names:
             raise DataError(f"{where}: no column '{name}' for data.{role}.{did_you_mean(name, names)}")
@@ -51,17 +70,45 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
             raise DataError(
                 f"{where}: column '{name}' is named for both data.{other} and data.{role}; name two columns"
             )
+    for role, name in columns.known:
+        if role not in {*named, *chosen} and name in names and name not in chosen.values():
+            chosen[role] = name
     for role, guesses in GUESSES.items():
-        if role not in chosen:
+        if role not in {*named, *chosen}:
             guess = _guess(guesses, [name for name in names if name not in chosen.values()])
             if guess is not None:
                 chosen[role] = guess
+    for role in columns.needed:
+        if role not in {*named, *chosen}:
+            raise DataError(f"{where}: {_missing(role, columns, [name for name in names if name])}")
     if "image" not in chosen and "text" not in chosen:
         raise DataError(
             f"{where}: neither an image nor a text column among {', '.join(names)}; "
             "name them with --set data.image=COLUMN --set data.text=COLUMN"
         )
     return chosen
+
+
+def _missing(role: str, columns: Columns, names: Sequence[str]) -> str:
+    """Why a needed column is not there, and what to do."""
+    name = next((name for known, name in columns.known if known == role), None)
+    who = "the training rows have" if columns.beside else "the run reads"
+    reads = f"{who} {'an image' if role == 'image' else 'a text'}"
+    if name is None:
+        why, close = f"{reads}, and no column of this table has a usual name for it", ""
+    else:
+        why, close = f"{reads} from column '{name}', and this table has no such column", did_you_mean(name, names)
+    if columns.beside:
+        remedy = "rename its column, or add one, which may be empty"
+    else:
+        remedy = f"name it with --set data.{role}=COLUMN, or say that there is none with --set data.{role}={NONE}"
+    hint = f".{close}" if close.startswith(" Did you mean") else ""
+    return f"{why} (columns: {and_more(list(names), 12)}); {remedy}{hint}"
+
+
+def rivals(role: str, taken: dict[str, str], names: Sequence[str]) -> list[str]:
+    """Columns that have a usual name for a role and were not taken for any."""
+    return [name for name in names if name not in taken.values() and name.lower() in GUESSES.get(role, ())]
 
 
 def _guess(guesses: Sequence[str], names: Sequence[str]) -> str | None:

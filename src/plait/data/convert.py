@@ -41,6 +41,13 @@ def text_array(array: pa.Array, what: str, classes: list[str] | None = None) -> 
     return pc.if_else(blank, pa.scalar(None, pa.string()), strings)
 
 
+def label_array(array: pa.Array, what: str, classes: list[str] | None = None) -> pa.Array:
+    """`text_array` without white space around the labels and in one Unicode form, as `plait.data.pairs.as_label`."""
+    import pyarrow.compute as pc
+
+    return pc.utf8_normalize(pc.utf8_trim_whitespace(text_array(array, what, classes)), form="NFC")
+
+
 def image_array(array: pa.Array, what: str, root: str) -> pa.Array:
     """(N,) images as structs ``{bytes, path}``; a relative path without bytes is put under `root`.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import io
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 DECODING = 2  # raised when `open_image` gives other pixels: features of the old ones are then not used
 COLUMNS = ("id", "image", "text", "label")
+GONE = "no such file"  # why an image cannot be opened
 
 
 def features() -> Features:
@@ -130,6 +132,9 @@ class Pairs:
         splits: names of the splits and the rows of each, where the source gave them.
         columns: names of the columns that the source had, for messages.
         cleaned: `texts`, and so their hashes, are without what `plait.data.clean.clean` takes out; the table keeps it.
+        taken: which of the columns was taken for which role (id, image, text, label, split).
+        ignored: the columns that were taken for none.
+        root: the folder or URL that relative image paths were put under; empty where there was not one for all.
     """
 
     table: Dataset
@@ -137,6 +142,9 @@ class Pairs:
     splits: dict[str, np.ndarray] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
     cleaned: bool = False
+    taken: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    root: str = ""
 
     @classmethod
     def from_columns(
@@ -149,8 +157,8 @@ class Pairs:
     ) -> Pairs:
         """Make pairs from Python lists of one length.
 
-        Images may be paths, URLs, encoded bytes, Pillow images or None; labels of any type become strings;
-        ids default to row numbers. Raises DataError where the lengths differ.
+        Images may be paths, URLs, encoded bytes, Pillow images or None; labels of any type become strings as
+        `as_label` makes them; ids default to row numbers. Raises DataError where the lengths differ.
         """
         given = {"images": images, "texts": texts, "labels": labels, "ids": ids}
         lengths = {name: len(column) for name, column in given.items() if column is not None}
@@ -163,7 +171,7 @@ class Pairs:
                 "id": [str(i) for i in (ids if ids is not None else range(n))],
                 "image": [as_image(image) for image in (images if images is not None else none)],
                 "text": [None if t is None else str(t) for t in (texts if texts is not None else none)],
-                "label": [None if v is None else str(v) for v in (labels if labels is not None else none)],
+                "label": [None if v is None else as_label(v) for v in (labels if labels is not None else none)],
             },
             source,
         )
@@ -221,7 +229,7 @@ class Pairs:
                     try:
                         value = content_hash(ref.load())
                     except (OSError, ValueError) as error:
-                        reasons[row] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+                        reasons[row] = GONE if isinstance(error, FileNotFoundError) else str(error)
                 hashes.append(value)
                 advance(1)
         return hashes, reasons
@@ -250,6 +258,11 @@ def image_ref(image: dict[str, Any] | None) -> ImageRef | None:
     if not image or not (image.get("bytes") or image.get("path")):
         return None
     return ImageRef(image.get("bytes") or None, image.get("path") or None)
+
+
+def as_label(value: Any) -> str:
+    """A label as a string: without white space around it, in Unicode's form NFC, so that equal names are one class."""
+    return unicodedata.normalize("NFC", str(value).strip())
 
 
 def as_image(image: Any) -> dict[str, Any] | None:

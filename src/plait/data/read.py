@@ -7,19 +7,21 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.config import Config
 from plait.data.build import BATCH, Part, build, cache_folder
-from plait.data.columns import Columns, is_split_name, split_name, split_order
+from plait.data.check import has_any
+from plait.data.columns import MODALITIES, Columns, is_split_name, split_name, split_order
 from plait.data.files import open_file, table_suffix
 from plait.data.folders import class_folders, is_image, metadata_files, metadata_folder, walk
 from plait.data.food101 import is_kaggle, read_kaggle
 from plait.data.hub import from_hub, quiet
 from plait.data.pairs import Pairs, as_image, content_hash
+from plait.data.told import SHOWN, tell_columns
 from plait.errors import DataError, and_more
 from plait.progress import say
 
@@ -64,10 +66,40 @@ def read(
 
 
 def read_as(source: Any, config: Config) -> Pairs:
-    """Read a source as the configuration says: its columns, its root, and texts cleaned or not."""
+    """Read a source as the configuration says: its columns, its root, and texts cleaned or not.
+
+    A line says which columns were taken, where that is not plain from their names.
+    """
+    return read_with(source, config, columns_in(config))
+
+
+def columns_in(config: Config) -> Columns:
+    """The user's names for the columns."""
     data = config.data
-    pairs = read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
-    return replace(pairs, cleaned=True) if config.text.clean else pairs
+    return Columns(data.id, data.image, data.text, data.label)
+
+
+def read_with(source: Any, config: Config, columns: Columns, shown: Sequence[str] = SHOWN) -> Pairs:
+    """`read_as` with columns that more is known of; for `shown` see `tell_columns`."""
+    pairs = read(source, columns=columns, root=config.data.root)
+    if not isinstance(source, Pairs):
+        tell_columns(pairs, columns, shown)
+    return replace(pairs, cleaned=True) if config.text.clean and not pairs.cleaned else pairs
+
+
+def read_beside(train: Pairs, source: Any, config: Config, modalities: Sequence[str] = MODALITIES) -> Pairs:
+    """Read validation or test rows with the columns of the training rows.
+
+    Raises DataError as `read` does, and where the training rows have one of the modalities and these have no column
+    of it.
+    """
+    needed = tuple(one for one in modalities if one in train.taken or (not train.taken and has_any(train, one)))
+    known = tuple(train.taken.items())
+    pairs = read_with(source, config, replace(columns_in(config), known=known, needed=needed, beside=True))
+    for one in needed:
+        if len(pairs) and not has_any(pairs, one):
+            say(f"warning: {pairs.source}: no row has {'an image' if one == 'image' else 'a text'}; training rows have")
+    return pairs
 
 
 def _read_name(name: str, columns: Columns, root: str | None) -> Pairs:

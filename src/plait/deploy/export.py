@@ -13,7 +13,6 @@ import numpy as np
 from plait.classifier import Classifier
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import Pairs
-from plait.data.read import read_as
 from plait.deploy import graphs
 from plait.deploy.quantise import quantise_images, quantise_texts
 from plait.encoders.base import ImageEncoder, TextEncoder
@@ -67,7 +66,7 @@ def export(
             raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
         write_folder(folder, lambda part: _write(classifier, part), overwrite)
         return {}
-    pairs = read_as(data, classifier.config)
+    pairs = classifier.engine.read(data, labelled=True)
     before = measure(classifier.engine, pairs)
     if max_drop is None:
         return _measured(classifier, folder, (pairs, before), None, overwrite)

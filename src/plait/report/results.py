@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,7 @@ class Evaluation:
         seconds: wall seconds of each stage, e.g. ``{"read": s, "encode_image": s, "encode_text": s, "total": s}``.
         warnings: one line each on what was treated as missing, and why.
         encoded: how many inputs were new and had to be encoded; the others came from the feature store.
+        columns: by source, which columns were taken and which ignored; see `plait.data.told.columns_of`.
     """
 
     labels: list[str]
@@ -49,3 +51,4 @@ class Evaluation:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     encoded: int = 0
+    columns: dict[str, Any] = field(default_factory=dict)

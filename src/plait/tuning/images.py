@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from os import cpu_count
 from typing import Any
@@ -16,8 +17,11 @@ from plait.config import Stage
 from plait.data.pairs import Pairs, image_ref, open_image
 from plait.encoders.pixels import Preprocessing
 from plait.loop import seeded
+from plait.problems import Problem, problems_of
+from plait.progress import bar
 
 JITTER = 0.1
+SMALL = 64  # pixels: large JPEGs need not be decoded whole to know that they can be
 SMALLEST_BATCH = 8  # a last batch of fewer rows would upset batch normalisation
 
 
@@ -33,7 +37,7 @@ class Images(Dataset[Any]):
     """Pixels (3, size, size) uint8 and target of a row; augmented where an item is ``(row, draw)``.
 
     The draw alone decides the augmentation, whichever worker makes it. A row whose image is missing or cannot be read
-    gives None: it is named when the same rows are encoded.
+    gives None: `unreadable` names it.
     """
 
     def __init__(self, rows: Rows, settings: dict[str, Any], stage: Stage | None = None):
@@ -62,6 +66,31 @@ class Images(Dataset[Any]):
             return self.transform(image)
         with seeded(draw):
             return self.transform(image)
+
+
+def unreadable(pairs: Pairs, workers: int | None = None) -> list[Problem]:
+    """Every image that cannot be opened and decoded, in row order; equal ones are decoded once."""
+    hashes, opened = pairs.image_hashes
+    rows = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
+    table = pairs.table.select_columns("image")
+
+    def reason(row: int) -> str | None:
+        ref = image_ref(table[row]["image"])
+        try:
+            open_image(ref.load() if ref is not None else b"", SMALL)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
+    threads = (cpu_count() or 2) if workers is None else max(1, workers)
+    found: dict[bytes, str] = {}
+    with ThreadPoolExecutor(threads) as pool, bar("look for unreadable images", len(rows)) as advance:
+        for value, why in zip(rows, pool.map(reason, rows.values()), strict=True):
+            if why is not None:
+                found[value] = why
+            advance(1)
+    decoded = {row: found[value] for row, value in enumerate(hashes) if value is not None and value in found}
+    return problems_of(pairs, {**opened, **decoded})
 
 
 def transform(settings: dict[str, Any], stage: Stage | None) -> Any:

@@ -41,8 +41,7 @@ def find_examples(engine: Engine, data: str | None, limits: Limits) -> list[Exam
         from plait.data.columns import Columns
         from plait.data.read import read
 
-        names = engine.config.data
-        pairs = read(data, columns=Columns(names.id, names.image, names.text, None))
+        pairs = read(data, columns=Columns(known=tuple(engine.columns.items())))
         return _pick(engine, pairs, limits)
     from plait.data.sample import DISHES, draw
 
