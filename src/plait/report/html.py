@@ -149,9 +149,9 @@ def percent(share: float, digits: int = 1) -> str:
 
 
 def ends(interval: list[float]) -> str:
-    """[0.872, 0.9] → ``87.2 to 90.0``."""
+    """[0.872, 0.9] → ``87.2–90.0``."""
     low, high = interval
-    return f"{100 * low:.1f}\u00a0to\u00a0{100 * high:.1f}"
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def points(share: float) -> str:
