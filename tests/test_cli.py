@@ -39,13 +39,15 @@ def test_compare_writes_the_contract_and_encodes_once(run: Run, table: Path, qui
     code, printed, err = run("compare", table, "--out", out, *quick)
     assert code == 0, err
     result = json.loads((out / "compare.json").read_text())
-    assert set(result) == {"rows", "classes", "seconds", "models"}
+    assert set(result) == {"schema", "rows", "classes", "seconds", "models", "fusion", "repeated"}
     assert result["rows"] == {"train": 128, "test": 32}
     assert result["classes"] == 16
     assert {"read", "encode_image", "encode_text", "total"} <= set(result["seconds"])
     assert list(result["models"]) == ["image", "text", "late", "early"]
     for model in result["models"].values():
-        assert set(model) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds"}
+        assert set(model) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds", "interval", "fresh"}
+    assert " over " in printed.splitlines()[5]
+    assert " McNemar p " in printed.splitlines()[5]
     assert f"report: {out / 'report.html'}" in printed
     assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["image", "text", "late", "early"]
 
@@ -55,6 +57,18 @@ def test_compare_writes_the_contract_and_encodes_once(run: Run, table: Path, qui
     second = json.loads((out / "compare.json").read_text())["models"]
     for name, model in first.items():
         assert {**second[name], "fit_seconds": 0} == {**model, "fit_seconds": 0}
+
+
+def test_seeds_join_the_table_and_the_file(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
+    code, printed, err = run("compare", table, "--out", tmp_path / "out", *quick, "--seeds", 2)
+    assert code == 0, err
+    assert "training 2 of 2: seed 1" in err
+    assert "2 seeds, std" in printed.splitlines()[0]
+    for model in json.loads((tmp_path / "out" / "compare.json").read_text())["models"].values():
+        assert set(model["seeds"]) == {"n", "mean", "std", "accuracies"}
+        assert model["seeds"]["accuracies"][0] == model["accuracy"]
+    code, printed, err = run("compare", table, "--out", tmp_path / "none", *quick, "--seeds", 0)
+    assert (code, printed, err) == (2, "", "error: seeds is 0; give 1 or more\n")
 
 
 def test_a_second_comparison_encodes_nothing(table: Path, quick: list[str]) -> None:
@@ -70,7 +84,7 @@ def test_fit_evaluate_predict(run: Run, table: Path, quick: list[str], tmp_path:
     code, _, err = run("evaluate", folder, table, "--out", out)
     assert code == 0, err
     metrics = json.loads((out / "metrics.json").read_text())["models"]["late"]
-    assert set(metrics) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds"}
+    assert set(metrics) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds", "interval"}
     code, printed, err = run("predict", folder, table, "--explain")
     assert code == 0, err
     rows = list(csv.DictReader(io.StringIO(printed)))

@@ -12,7 +12,7 @@ import plait
 from plait.config import configure, presets
 from plait.encoders.lstm import BiLSTM
 from plait.encoders.text import SentenceEncoder
-from plait.report.metrics import summary
+from plait.report.summary import summary
 from toys import make_image_folder
 
 pytestmark = pytest.mark.slow

@@ -44,12 +44,17 @@ def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict
 
 
 def print_table(evaluation: Evaluation) -> None:
-    """The table of models, on standard output."""
+    """The table of models and the lines under it, on standard output."""
     from rich.console import Console
 
-    from plait.report.table import table
+    from plait.report.summary import summary
+    from plait.report.table import notes, table
 
-    Console(highlight=False, width=None if os.isatty(1) else 110).print(table(evaluation))
+    scores = summary(evaluation)
+    console = Console(highlight=False, width=None if os.isatty(1) else 110)
+    console.print(table(scores))
+    for line in notes(scores):
+        console.print(line, markup=False, style="bold" if line.startswith("WARNING") else None)
 
 
 def write_comparison(evaluation: Evaluation, folder: Path, inputs: dict[str, Any]) -> None:
@@ -99,7 +104,7 @@ def evaluate_run(engine: Engine, data: Any) -> Evaluation:
 
 def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, Any]) -> None:
     from plait.report.html import write_report
-    from plait.report.metrics import summary
+    from plait.report.summary import summary
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Preparation:
     warnings: list[str] = field(default_factory=list)
     encoded: int = 0
     curves: dict[str, Curve] = field(default_factory=dict)
-    _scored: EncoderPair | None = None
+    _scored: dict[Any, tuple[Mapping[int, Tensor], EncoderPair]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.labels = require_classes(self.pairs)
@@ -116,9 +117,10 @@ class Preparation:
 
     def scored(self, scores: Mapping[int, Tensor]) -> EncoderPair:
         """The encoders with the linear classifiers on their wide features, made once."""
-        if self._scored is None:
-            self._scored = with_scores(self.encoders, scores)
-        return self._scored
+        key = tuple((number, id(weights)) for number, weights in scores.items())
+        if key not in self._scored:
+            self._scored[key] = (scores, with_scores(self.encoders, scores))
+        return self._scored[key][1]
 
     @cached_property
     def tuner(self) -> Tuner:

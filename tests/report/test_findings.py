@@ -4,7 +4,7 @@ import pytest
 from plait.data.pairs import Pairs
 from plait.report.confusion import confusion_matrix, heat_map, seriate, top_confusions
 from plait.report.examples import broken, mended, pick
-from plait.report.findings import class_gains, difference, overconfidence, roles, verdict
+from plait.report.findings import class_gains, overconfidence, roles, verdict
 from plait.report.results import Evaluation, ModelResult
 
 
@@ -75,23 +75,42 @@ def test_class_gains_are_held_against_the_better_strand():
     assert [(g.label, g.before) for g in alone] == [("class 0", None), ("class 1", None), ("class 2", None)]
 
 
-def test_verdict_in_words():
+def test_verdict_of_a_lead_that_may_be_chance():
+    # Only late is right on 0, 2, 5, 6, only image on 4, 7: p = 2 (1 + 6 + 15) / 64.
     lead, detail = verdict(FOUR)
-    assert lead == "late is best: 75.0 % right, 25.0 points over image alone."
-    assert detail.startswith("95 % interval of the difference: ")
-    assert detail.endswith("the lead may be chance.")
-    assert verdict(evaluation({"run": LATE}, TARGETS)) == ("run is right on 75.0 % of the rows.", "")
+    assert lead == "late is ahead: 75.0 % right, 25.0 points over image alone. That may be chance."
+    assert detail == (
+        "95 % interval of the difference: −37.5 to +75.0 points. Only late is right on 4 rows, only image on 2; were "
+        "both equally good, chance would set them this far apart, one way or the other, in 69 % of such test sets "
+        "(exact McNemar test, p = 0.688)."
+    )
+
+
+def test_verdict_of_a_sure_lead():
+    n = 60
+    text, late = says([0] * 20 + [1] * 40, [0.9] * n), says([0] * 50 + [1] * 10, [0.9] * n)
+    lead, detail = verdict(evaluation({"text": text, "late": late}, [0] * n))
+    assert lead == "late is best: 83.3 % right, 50.0 points over text alone."
+    assert "Only late is right on 30 rows, only text on 0; " in detail
+    assert detail.endswith(" in less than 0.1 % of such test sets (exact McNemar test, p < 0.001).")
+    few = says([0] * 26 + [1] * 34, [0.9] * n)  # 6 rows more: p = 2 / 64
+    lead, detail = verdict(evaluation({"text": text, "early": few}, [0] * n))
+    assert lead == "early is best: 43.3 % right, 10.0 points over text alone."
+    assert " in 3.1 % of such test sets (exact McNemar test, p = 0.031)." in detail
+
+
+def test_verdict_where_fusion_does_not_lead():
     worse = verdict(evaluation({"text": LATE, "early": EARLY}, TARGETS))[0]
-    assert worse == "text is best: 75.0 % right, 37.5 points over early, the better fusion."
-    level = verdict(evaluation({"text": LATE, "late": LATE}, TARGETS))[0]
-    assert level == "text and late are level: both are right on 75.0 % of the rows."
+    assert worse == "text is ahead: 75.0 % right, 37.5 points over early, the better fusion. That may be chance."
+    lead, detail = verdict(evaluation({"text": LATE, "late": LATE}, TARGETS))
+    assert lead == "text and late are level: both are right on 75.0 % of the rows."
+    assert detail == "They are right on the very same rows."
 
 
-def test_difference_is_paired():
-    gain, half = difference(FOUR, "late", "image")
-    assert gain == 25.0
-    each = np.array([1, 0, 1, 0, -1, 1, 1, -1])
-    assert half == pytest.approx(196 * each.std() / np.sqrt(8))
+def test_verdict_of_one_model_has_its_interval():
+    lead, detail = verdict(evaluation({"run": LATE}, TARGETS))
+    assert lead == "run is right on 75.0 % of the rows."
+    assert detail == "95 % interval: 37.5 to 100.0 %."
 
 
 def test_overconfidence():

@@ -1,5 +1,6 @@
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from plait.data.pairs import Pairs
 from plait.errors import DataError, PlaitError
 from plait.report.html import duration, percent, points, render, sure, write_report
 from plait.report.results import Evaluation, ModelResult
+from plait.report.summary import summary
 
 HOSTILE = "<script>alert(1)</script>"
 CURVES = [
@@ -71,11 +73,99 @@ def test_the_whole_report(tmp_path: Path):
     html = path.read_text("utf-8")
     for part in ("models", "mended", "broken", "classes", "confusion", "calibration", "curves"):
         assert f'<section id="{part}">' in html
-    for words in ("is best:", "note on late", "3 images are missing", "1\u00a0min 05\u00a0s", "text of 0"):
+    for words in (
+        "is ahead:",
+        "exact McNemar test",
+        "note on late",
+        "3 images are missing",
+        "1\u00a0min 05\u00a0s",
+        "text of 0",
+    ):
         assert words in html
     assert html.count("data:image/jpeg;base64,") > 3
     assert html.count("<figcaption>") == 2
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def scores_of(html: str) -> tuple[list[str], list[list[str]], str]:
+    """Headings, cells of each row, and the words under the table of models."""
+    section = html.split('<section id="models">')[1].split("</section>")[0]
+    head, body = section.split("<tbody>")
+    cells = [re.findall(r"<td.*?</td>", row, re.S) for row in body.split("</tbody>")[0].split("</tr>")[:-1]]
+    plain = [[words(cell) for cell in row] for row in cells]
+    return [words(cell) for cell in re.findall(r"<th .*?</th>", head)], plain, words(body.split("</table>")[1])
+
+
+def words(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", html).replace("\u00a0", " ").replace("&nbsp;", " ").split())
+
+
+def test_every_accuracy_has_its_interval():
+    evaluation = made()
+    headings, rows, under = scores_of(render(evaluation))
+    assert headings == ["model", "accuracy", "top-5", "macro F1", "ECE", "fit", "note"]
+    for row, scores in zip(rows, summary(evaluation)["models"].values(), strict=True):
+        low, high = scores["interval"]
+        assert row[0] == f"{100 * scores['accuracy']:.2f} % {100 * low:.1f}–{100 * high:.1f}"
+        assert len(row) == 6
+    assert under.startswith("Small figures: 95 % interval, by resampling the test rows. Top-5")
+
+
+def test_repeated_rows_and_seeds_are_columns():
+    evaluation = made()
+    n = len(evaluation.targets)
+    for model in evaluation.models.values():
+        model.further.extend([evaluation.targets, np.roll(evaluation.targets, 1)])
+    evaluation = replace(evaluation, repeated={"text": np.arange(n) < 6, "image": np.zeros(n, bool)})
+    headings, rows, under = scores_of(render(evaluation))
+    assert headings[:5] == ["model", "accuracy", "3 seeds", "new rows", "top-5"]
+    scores = summary(evaluation)["models"]["late"]
+    low, high = scores["fresh"]["interval"]
+    assert rows[2][1] == f"{100 * scores['seeds']['mean']:.2f} % ± {100 * scores['seeds']['std']:.2f}"
+    assert rows[2][2] == f"{100 * scores['fresh']['accuracy']:.1f} % {100 * low:.1f}–{100 * high:.1f}"
+    assert under.startswith(
+        "Repeated rows. 6 of 24 test rows repeat a text of the training rows. “New rows” gives the accuracy on the "
+        "other 18."
+    )
+    assert "of 3 seeds, the standard deviation" in under
+
+
+@pytest.mark.parametrize(
+    ("repeats", "expected"),
+    [
+        (0, "Repeated rows. None of the 24 test rows repeats a text or an image of the training rows. Small"),
+        (24, "Repeated rows. 24 of 24 test rows repeat an image of the training rows. None is new. Small"),
+    ],
+)
+def test_no_column_of_new_rows_without_repeats_or_without_new_rows(repeats, expected):
+    sides = {"text": np.zeros(24, bool), "image": np.arange(24) < repeats}
+    headings, _, under = scores_of(render(replace(made(), repeated=sides)))
+    assert "new rows" not in headings
+    assert under.startswith(expected)
+
+
+def test_seen_rows_are_a_column_and_in_no_other_figure():
+    seen = np.arange(24) % 4 == 0
+    evaluation = replace(made(), seen=seen)
+    html = render(evaluation)
+    headings, rows, under = scores_of(html)
+    assert headings[:3] == ["model", "accuracy", "seen rows"]
+    known = summary(evaluation)["models"]["late"]["seen"]["accuracy"]
+    assert rows[2][1] == f"{100 * known:.1f} %"
+    assert under.startswith(
+        "Seen rows. An encoder or the run has seen 6 of the 24 test rows in training. Every figure of this report is "
+        "of the other 18;"
+    )
+    without = render(made().of(~seen))
+    for part in ("mended", "classes", "confusion", "calibration"):  # the pictures and charts, too, are of unseen rows
+        cut = [page.split(f'<section id="{part}">')[1].split("</section>")[0] for page in (html, without)]
+        assert cut[0] == cut[1]
+
+
+def test_where_every_row_was_seen_the_report_says_so():
+    headings, _, under = scores_of(render(replace(made(), seen=np.ones(24, bool))))
+    assert "seen rows" not in headings
+    assert under.startswith("An encoder or the run has seen every test row in training: these figures do not tell")
 
 
 def test_nothing_is_fetched_from_outside():

@@ -2,10 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, top_k_accuracy_score
 
-from plait.data.pairs import Pairs
 from plait.errors import DataError
-from plait.report.metrics import calibration_error, metrics, per_class_accuracy, reliability, summary
-from plait.report.results import Evaluation, ModelResult
+from plait.report.metrics import calibration_error, metrics, per_class_accuracy, reliability
 
 # Answers 0, 0, 1, 1 for the true classes 0, 1, 1, 0: two of four right, one of two in each class.
 PROBABILITIES = np.array([[0.9, 0.1, 0], [0.7, 0.3, 0], [0.4, 0.6, 0], [0.2, 0.8, 0]], dtype=np.float32)
@@ -86,24 +84,3 @@ def test_no_rows_and_nonsense_are_refused():
 
 def test_per_class_accuracy_is_nan_for_an_absent_class():
     np.testing.assert_array_equal(per_class_accuracy(PROBABILITIES, TARGETS, 3), [0.5, 0.5, np.nan])
-
-
-def test_summary_has_exactly_the_keys_of_compare_json():
-    import json
-
-    evaluation = Evaluation(
-        ["a", "b", "c"],
-        TARGETS,
-        {"image": ModelResult(PROBABILITIES, 1.23456), "late": ModelResult(PROBABILITIES)},
-        Pairs.from_columns(texts=["x"] * 4, labels=list("abba")),
-        train_rows=9,
-        seconds={"read": 0.12345, "total": 2},
-    )
-    got = json.loads(json.dumps(summary(evaluation)))
-    assert list(got) == ["rows", "classes", "seconds", "models"]
-    assert got["rows"] == {"train": 9, "test": 4}
-    assert got["classes"] == 3
-    assert got["seconds"] == {"read": 0.123, "encode_image": 0.0, "encode_text": 0.0, "total": 2.0}
-    assert list(got["models"]) == ["image", "late"]
-    assert list(got["models"]["image"]) == ["accuracy", "top5", "macro_f1", "ece", "fit_seconds"]
-    assert got["models"]["image"]["fit_seconds"] == 1.235

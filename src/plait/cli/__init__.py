@@ -67,6 +67,7 @@ def compare(
         str | None, typer.Option(help="Test rows; default: the source's own test split, or held out.")
     ] = None,
     val: Val = None,
+    seeds: Annotated[int, typer.Option(help="Trainings, with seed, seed + 1, ...; the spread joins the table.")] = 1,
     preset: Preset = None,
     config: ConfigFile = None,
     set_: Set = None,
@@ -81,11 +82,11 @@ def compare(
     from plait.progress import say
 
     settings = settings_of(preset, config, set_, strict)
-    sources = {"data": data, "val": val, "test": test}
-    inputs = claim(out, {"command": "compare", **sources, "config": settings.model_dump()}, overwrite)
+    given = {"data": data, "val": val, "test": test, "seeds": seeds}
+    inputs = claim(out, {"command": "compare", **given, "config": settings.model_dump()}, overwrite)
     from plait.comparison import compare as run
 
-    evaluation = run(data, test, settings, val)
+    evaluation = run(data, test, settings, val, seeds)
     say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
     print_table(evaluation)
     write_comparison(evaluation, out, inputs)

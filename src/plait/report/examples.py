@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.data.pairs import ImageRef, open_image
-from plait.report.findings import answers, right, roles
+from plait.report.findings import right, roles
 from plait.report.results import Evaluation
 
 SHOWN = 12
@@ -36,7 +36,6 @@ class Example:
         text: the row's text, or None.
     """
 
-    row: int
     id: str
     picture: str | None
     missing: str
@@ -79,7 +78,7 @@ def pick(evaluation: Evaluation, wanted: np.ndarray, strands: dict[str, np.ndarr
 
 def examples(evaluation: Evaluation, rows: np.ndarray) -> list[Example]:
     """The given rows with their pictures, texts and every model's answer."""
-    given = {name: answers(evaluation, name) for name in evaluation.models}
+    given = {name: model.answers for name, model in evaluation.models.items()}
     shown = []
     for row, ref in zip(rows.tolist(), evaluation.pairs.images(rows.tolist()), strict=True):
         picture, missing = thumbnail(ref)
@@ -90,7 +89,7 @@ def examples(evaluation: Evaluation, rows: np.ndarray) -> list[Example]:
             said.append(Answer(name, evaluation.labels[c], float(model.probabilities[row, c]), bool(is_right)))
         label = evaluation.labels[int(evaluation.targets[row])]
         text = evaluation.pairs.texts[row]
-        shown.append(Example(row, evaluation.pairs.ids[row], picture, missing, text, label, said))
+        shown.append(Example(evaluation.pairs.ids[row], picture, missing, text, label, said))
     return shown
 
 

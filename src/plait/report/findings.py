@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from plait.report.metrics import per_class_accuracy
 from plait.report.results import Evaluation
+from plait.report.uncertainty import Paired, accuracy_interval, p_words, paired
 
 STRANDS = ("image", "text")
 FUSIONS = ("late", "early")
@@ -48,14 +50,9 @@ class ClassGain:
         return self.after - (self.before or 0.0)
 
 
-def answers(evaluation: Evaluation, model: str) -> np.ndarray:
-    """(N,) int64: the most probable class of each row."""
-    return np.asarray(evaluation.models[model].probabilities.argmax(1), dtype=np.int64)
-
-
 def right(evaluation: Evaluation, model: str) -> np.ndarray:
     """(N,) bool: the model's answer is the true class."""
-    return np.asarray(answers(evaluation, model) == evaluation.targets)
+    return np.asarray(evaluation.models[model].answers == evaluation.targets)
 
 
 def roles(evaluation: Evaluation) -> Roles:
@@ -68,32 +65,53 @@ def roles(evaluation: Evaluation) -> Roles:
     return Roles(ranked[0], fusion, tuple(strands))
 
 
-def difference(evaluation: Evaluation, model: str, other: str) -> tuple[float, float]:
-    """Accuracy of `model` over `other` in points, and the half width of its 95 % interval.
-
-    Both answer the same rows, so the interval is that of paired proportions (McNemar 1947).
-    """
-    each = right(evaluation, model).astype(float) - right(evaluation, other).astype(float)
-    return 100 * float(each.mean()), 196 * float(each.std() / np.sqrt(len(each)))
-
-
 def verdict(evaluation: Evaluation) -> tuple[str, str]:
     """A headline and a sentence of detail, in words: which model is best, by how much, and whether it may be chance."""
     part = roles(evaluation)
-    share = 100 * right(evaluation, part.best).mean()
+    mine = right(evaluation, part.best)
+    share = f"{100 * mine.mean():.1f} %"
     if part.baseline is None:
-        return f"{part.best} is right on {share:.1f} % of the rows.", ""
+        low, high = accuracy_interval(mine)
+        return f"{part.best} is right on {share} of the rows.", f"95 % interval: {100 * low:.1f} to {100 * high:.1f} %."
     rival = part.baseline if part.best == part.fusion else part.fusion
-    gain, half = difference(evaluation, part.best, rival)
+    held = paired(mine, right(evaluation, rival))
     alone = " alone" if rival in STRANDS else ""
-    chance = "" if gain > half else " It includes zero, so the lead may be chance."
-    detail = f"95 % interval of the difference: {gain - half:+.1f} to {gain + half:+.1f} points.{chance}"
-    if gain == 0:
-        return f"{part.best} and {rival}{alone} are level: both are right on {share:.1f} % of the rows.", detail
-    lead = f"{gain:.1f} points over {rival}{alone}"
+    detail = odds(held, part.best, rival)
+    if held.difference == 0:
+        return f"{part.best} and {rival}{alone} are level: both are right on {share} of the rows.", detail
+    lead = f"{100 * held.difference:.1f} points over {rival}{alone}"
     if part.best != part.fusion:
         lead += ", the better fusion" if rival in FUSIONS else ""
-    return f"{part.best} is best: {share:.1f} % right, {lead}.", detail
+    if held.chance:
+        return f"{part.best} is ahead: {share} right, {lead}. That may be chance.", detail
+    return f"{part.best} is best: {share} right, {lead}.", detail
+
+
+def odds(held: Paired, first: str, second: str) -> str:
+    """How sure the difference between two models is, for people: its interval, the rows behind it, and its p."""
+    if not held.only_first + held.only_second:
+        return "They are right on the very same rows."
+    low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in held.interval)
+    share = "less than 0.1" if held.p < 0.001 else f"{100 * held.p:.1f}" if held.p < 0.1 else f"{100 * held.p:.0f}"
+    return (
+        f"95 % interval of the difference: {low} to {high} points. Only {first} is right on {held.only_first:,} rows, "
+        f"only {second} on {held.only_second:,}; were both equally good, chance would set them this far apart, one way "
+        f"or the other, in {share} % of such test sets (exact McNemar test, {p_words(held.p)})."
+    )
+
+
+def repeats_words(scores: dict[str, Any]) -> str:
+    """How many rows of a `summary` repeat training rows: ``622 of 2,525 test rows repeat a text of ...``."""
+    counts, rows = scores["repeated"], scores.get("seen", {}).get("scored", scores["rows"]["test"])
+    kind = "unseen test rows" if rows < scores["rows"]["test"] else "test rows"
+    sides = {"text": "a text", "image": "an image"}
+    found = [(counts[side], words) for side, words in sides.items() if counts.get(side)]
+    if not found:
+        return f"none of the {rows:,} {kind} repeats a text or an image of the training rows"
+    (first, words), *others = found
+    repeat = "repeats" if first == 1 else "repeat"
+    tail = "".join(f", {count:,} {words}: {counts['any']:,} in all" for count, words in others)
+    return f"{first:,} of {rows:,} {kind} {repeat} {words} of the training rows{tail}"
 
 
 def class_gains(evaluation: Evaluation) -> list[ClassGain]:

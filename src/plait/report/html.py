@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from plait.errors import PlaitError
 from plait.report import confusion, examples, findings, plots, table
-from plait.report.metrics import summary
 from plait.report.results import Evaluation
+from plait.report.summary import summary
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,6 +45,7 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
 
 def render(evaluation: Evaluation) -> str:
     """The report as HTML text. Every title, label and name in it is escaped, and its script is the only one allowed."""
+    scores, evaluation = summary(evaluation), evaluation.scored
     script = asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
@@ -54,7 +55,7 @@ def render(evaluation: Evaluation) -> str:
             css=asset("report.css"),
             script=script,
             script_hash=digest,
-            **headline(evaluation),
+            **headline(evaluation, scores),
             **charts(evaluation),
             **class_tables(evaluation),
             **pictures(evaluation),
@@ -62,9 +63,8 @@ def render(evaluation: Evaluation) -> str:
     )
 
 
-def headline(evaluation: Evaluation) -> dict[str, Any]:
+def headline(evaluation: Evaluation, scores: dict[str, Any]) -> dict[str, Any]:
     """What the reader sees first: verdict, table, counts, times and warnings."""
-    scores = summary(evaluation)
     lead, detail = findings.verdict(evaluation)
     return {
         "source": evaluation.pairs.source,
@@ -73,6 +73,7 @@ def headline(evaluation: Evaluation) -> dict[str, Any]:
         "scores": scores,
         "columns": table.COLUMNS,
         "winners": table.best(scores["models"]),
+        **certainty(scores),
         "notes": {name: model.note for name, model in evaluation.models.items()},
         "seconds": {stage.replace("_", " "): value for stage, value in evaluation.seconds.items()},
         "warnings": evaluation.warnings,
@@ -80,10 +81,21 @@ def headline(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def certainty(scores: dict[str, Any]) -> dict[str, Any]:
+    """What the table says beside the figures: the spread over seeds, repeated rows, and rows that were seen."""
+    first = next(iter(scores["models"].values()))
+    return {
+        "spread": first.get("seeds", {}).get("n", 0),
+        "repeats": findings.repeats_words(scores) if "repeated" in scores else "",
+        "fresh": first["fresh"]["rows"] if scores.get("repeated", {}).get("any") else 0,
+        "seen": scores.get("seen", {}).get("rows", 0),
+    }
+
+
 def charts(evaluation: Evaluation) -> dict[str, Any]:
     """Learning curves, calibration and the best model's confusion matrix."""
     k, best = len(evaluation.labels), findings.roles(evaluation).best
-    counts = confusion.confusion_matrix(findings.answers(evaluation, best), evaluation.targets, k)
+    counts = confusion.confusion_matrix(evaluation.models[best].answers, evaluation.targets, k)
     heat = confusion.heat_map(counts, evaluation.labels)
     curves = {
         name: plots.curves_svg(name, model)
@@ -127,13 +139,19 @@ def environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(percent=percent, points=points, sure=sure, clip=clip, duration=duration)
+    made.filters.update(percent=percent, ends=ends, points=points, sure=sure, clip=clip, duration=duration)
     return made
 
 
 def percent(share: float, digits: int = 1) -> str:
     """0.8685 → ``86.9 %``, with a space that does not break."""
     return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def ends(interval: list[float]) -> str:
+    """[0.872, 0.9] → ``87.2–90.0``."""
+    low, high = interval
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def points(share: float) -> str:

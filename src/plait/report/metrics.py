@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from plait.errors import DataError
 
-if TYPE_CHECKING:
-    from plait.report.results import Evaluation
-
 BINS = 15
-STAGES = ("read", "encode_image", "encode_text", "total")
 
 
 def metrics(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, float]:
@@ -86,20 +82,3 @@ def per_class_accuracy(probabilities: np.ndarray, targets: np.ndarray, k: int) -
     rows = np.bincount(targets, minlength=k).astype(np.float64)
     hits = np.bincount(targets, right, minlength=k)
     return np.asarray(np.divide(hits, rows, out=np.full(k, np.nan), where=rows > 0))
-
-
-def summary(evaluation: Evaluation) -> dict[str, Any]:
-    """The content of ``compare.json``: rows, classes, seconds of each stage, and every model's metrics.
-
-    The four stages are always there, 0.0 where one was not timed.
-    """
-    models = {
-        name: {**metrics(model.probabilities, evaluation.targets), "fit_seconds": round(float(model.fit_seconds), 3)}
-        for name, model in evaluation.models.items()
-    }
-    return {
-        "rows": {"train": int(evaluation.train_rows), "test": len(evaluation.targets)},
-        "classes": len(evaluation.labels),
-        "seconds": {stage: round(float(evaluation.seconds.get(stage, 0.0)), 3) for stage in STAGES},
-        "models": models,
-    }

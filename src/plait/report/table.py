@@ -1,11 +1,11 @@
-"""The comparison as a terminal table."""
+"""The comparison as a terminal table, and the lines under it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plait.report.metrics import summary
-from plait.report.results import Evaluation
+from plait.report.findings import repeats_words
+from plait.report.uncertainty import p_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,26 +15,69 @@ COLUMNS = (("accuracy", "accuracy %", True), ("top5", "top-5 %", True), ("macro_
            ("ece", "ECE %", False))  # fmt: skip
 
 
-def table(source: Evaluation | dict[str, Any]) -> Table:
-    """One row a model from an evaluation or its `summary`: percentages, and seconds of training.
+def table(scores: dict[str, Any]) -> Table:
+    """One row a model from a `summary`: percentages, 95 % interval and spread over seeds, and seconds of training.
 
     The most accurate model and the best value of each column are bold; rich drops the bold off a terminal.
     """
     from rich.markup import escape
     from rich.table import Table
 
-    models = (summary(source) if isinstance(source, Evaluation) else source)["models"]
+    models = scores["models"]
     winners = best(models)
+    spread = next((model["seeds"]["n"] for model in models.values() if "seeds" in model), 0)
     grid = Table(box=None, pad_edge=False, header_style="dim")
     grid.add_column("model")
-    for _, heading, _ in COLUMNS:
-        grid.add_column(heading, justify="right")
+    for key, heading, _ in COLUMNS:
+        grid.add_column(f"{heading} [95 % CI]" if key == "accuracy" else heading, justify="right")
+        if key == "accuracy" and spread:
+            grid.add_column(f"{spread} seeds, std", justify="right")
     grid.add_column("fit s", justify="right")
-    for name, scores in models.items():
-        cells = [bold(escape(name), name in winners["accuracy"])]
-        cells += [bold(f"{100 * scores[key]:.2f}", name in winners[key]) for key, *_ in COLUMNS]
-        grid.add_row(*cells, f"{scores['fit_seconds']:.1f}")
+    for name, model in models.items():
+        cells = [bold(f"{100 * model[key]:.2f}", name in winners[key]) for key, *_ in COLUMNS]
+        low, high = model["interval"]
+        cells[0] += f" [{100 * low:.1f}, {100 * high:.1f}]"
+        if spread:
+            seeds = model["seeds"]
+            cells.insert(1, f"{100 * seeds['mean']:.2f} ± {100 * seeds['std']:.2f}")
+        grid.add_row(bold(escape(name), name in winners["accuracy"]), *cells, f"{model['fit_seconds']:.1f}")
     return grid
+
+
+def notes(scores: dict[str, Any]) -> list[str]:
+    """The lines under the table: what fusion gains, repeated rows, rows that were seen. Plain text."""
+    lines = []
+    rows, models = scores["rows"]["test"], scores["models"]
+    seen = scores.get("seen")
+    if seen and seen["rows"] == rows:
+        lines.append(
+            f"WARNING: an encoder or the run has SEEN all {rows:,} test rows in training: "
+            "these figures do not tell how good the models are on new rows"
+        )
+    if fusion := scores.get("fusion"):
+        low, high = (100 * end for end in fusion["interval"])
+        gain = f"{100 * fusion['difference']:+.2f} points [{low:.1f}, {high:.1f}], McNemar {p_words(fusion['p'])}"
+        lines.append(f"{fusion['model']} over {fusion['baseline']}: {gain}")
+    if "repeated" in scores:
+        lines.append(_repeats(scores))
+    if seen and seen["rows"] < rows:
+        lines.append(
+            f"the table is of the {seen['scored']:,} unseen test rows; on {seen['rows']:,} rows that an encoder or the "
+            f"run has seen: {_accuracies(models, 'seen')}"
+        )
+    return lines
+
+
+def _repeats(scores: dict[str, Any]) -> str:
+    words, models = repeats_words(scores), scores["models"]
+    if not scores["repeated"]["any"]:
+        return words
+    others = next(iter(models.values()))["fresh"]["rows"]
+    return f"{words}; on the other {others:,}: {_accuracies(models, 'fresh')}" if others else f"{words}; none is new"
+
+
+def _accuracies(models: dict[str, Any], part: str) -> str:
+    return ", ".join(f"{name} {100 * scores[part]['accuracy']:.1f}" for name, scores in models.items())
 
 
 def best(models: dict[str, dict[str, float]]) -> dict[str, list[str]]:
