@@ -60,7 +60,7 @@ class Images(Dataset[Any]):
             return None
         if draw is None:
             return self.transform(image)
-        with seeded(draw):
+        with seeded(draw, gpus=False):
             return self.transform(image)
 
 
