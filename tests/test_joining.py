@@ -26,7 +26,7 @@ from plait.fusion.towers import TowersHead
 from plait.joining import fit_model
 from plait.loop import KeepBest
 from plait.preparing import Preparation
-from toys import WORDS
+from toys import WORDS, picture
 
 JOINT = (
     "model=early",
@@ -243,3 +243,74 @@ def test_an_image_network_is_tuned_beside_tfidf_alone(drawn: Pairs, toy_config: 
     classifier = plait.Classifier(toy_config(*JOINT, *layers)).fit(drawn)
     assert [encoder.name for encoder in classifier.encoders_.text] == ["tfidf"]
     assert moved(Preparation(drawn, classifier.config).encoders, classifier.encoders_, "image")
+
+
+def patchy(rows: int, image: set[int], text: set[int]) -> Pairs:
+    """Two classes; the given rows alone have a readable image, or a text; others a broken file, blanks, or nothing."""
+    images = [picture(i + 1) if i in image else (b"no image", None)[i % 2] for i in range(rows)]
+    texts = [f"dish number {i}" if i in text else ("", None)[i % 2] for i in range(rows)]
+    return Pairs.from_columns(images, texts, labels=["ab"[i // 2 % 2] for i in range(rows)])
+
+
+def seen_by_networks(
+    train: Pairs, val: Pairs, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> tuple[list[torch.Tensor], list[list[str]]]:
+    """The batches of pixels and of texts that joint training gives to the networks."""
+    from plait.tuning import joint as module
+
+    pixels, texts = list[torch.Tensor](), list[list[str]]()
+    normal, prompted = module.normalise, module.prompted
+    monkeypatch.setattr(module, "normalise", lambda x, settings: pixels.append(x) or normal(x, settings))
+    monkeypatch.setattr(module, "prompted", lambda m, x, prompt: texts.append(x) or prompted(m, x, prompt))
+    plait.Classifier(config).fit(train, val)
+    return pixels, texts
+
+
+@pytest.mark.parametrize("early", ["towers", "huse"])
+def test_only_rows_that_have_one_go_through_a_network(
+    early: str, toy_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(
+        *JOINT, "joint.image=all", "joint.text=all", "joint.epochs=1", "joint.batch=40", f"head.early={early}",
+        "head.huse.image=[16]", "head.huse.text=[16]",
+    )  # fmt: skip
+    train, val = patchy(40, set(range(0, 40, 3)), set(range(25))), patchy(12, {0, 1, 2}, {5})
+    pixels, texts = seen_by_networks(train, val, config, monkeypatch)
+    assert [len(batch) for batch in pixels] == [14, 3]
+    assert all(batch.flatten(1).any(1).all() for batch in pixels)
+    assert [sorted(batch) for batch in texts] == [sorted(f"dish number {i}" for i in range(25)), ["dish number 5"]]
+
+
+@pytest.mark.parametrize(("readable", "batches"), [([], []), ([7], [1]), ([7, 9], [2, 2])])
+def test_no_batch_norm_learns_from_one_picture(
+    readable: list[int], batches: list[int], toy_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one picture is validated on, but not trained on."""
+    config = toy_config(*JOINT, "joint.image=all", "joint.epochs=1", "joint.batch=16", "head.early=towers")
+    pairs = patchy(16, set(readable), set(range(16)))
+    pixels, _ = seen_by_networks(pairs, pairs, config, monkeypatch)
+    assert [len(batch) for batch in pixels] == batches
+
+
+def test_features_of_a_batch_with_gaps(image_encoder: TimmEncoder, text_encoder: SentenceEncoder) -> None:
+    from plait.tuning.joint import _Network
+
+    network = _Network(image_encoder, text_encoder, torch.nn.Identity(), (2, 34)).eval()
+    known = {"image": torch.ones(3, 96), "text": torch.arange(3 * 36.0).view(3, 36)}
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 48, 48), np.uint8)
+    words = ["red soup"]
+    rows, row = torch.tensor([True, False, True]), torch.tensor([False, True, False])
+    tokens = text_encoder.model.preprocess(words)
+    found = network.features({"image": (torch.from_numpy(pixels), rows), "text": (tokens, row)}, known)
+    wanted = np.zeros((3, 96), np.float32)
+    wanted[[0, 2]] = image_encoder.encode(pixels)
+    np.testing.assert_allclose(found["image"].numpy(), wanted, atol=1e-5)
+    vectors = known["text"].clone()
+    vectors[:, 2:34] = 0
+    vectors[1, 2:34] = torch.from_numpy(text_encoder.encode(words)[0])
+    torch.testing.assert_close(found["text"], vectors, atol=1e-5, rtol=0)
+    none = torch.zeros(3, dtype=torch.bool)
+    empty = network.features({"image": (torch.empty(0, dtype=torch.uint8), none), "text": ({}, none)}, known)
+    assert not empty["image"].any()
+    assert not empty["text"][:, 2:34].any()
+    assert torch.equal(empty["text"][:, [0, 1, 34, 35]], known["text"][:, [0, 1, 34, 35]])

@@ -62,7 +62,67 @@ def test_huse_weighs_three_terms(graph: float, gap: float) -> None:
     )
     assert all(term[:3].all() for term in terms)
     assert [term[4].item() for term in terms] == [0, 0, 0]
-    torch.testing.assert_close(losses, terms[0] + graph * terms[1] + gap * terms[2])
+    # Four of five rows have a strand, three have both.
+    torch.testing.assert_close(losses, 5 / 4 * (terms[0] + graph * terms[1]) + gap * 5 / 3 * terms[2])
+
+
+def two_by_two(head: HuseHead) -> dict[str, Tensor]:
+    """Features (4, 2) that are their own embeddings: images at 0, 90, 0, 0 and texts at 60, 90, 180, 0 degrees."""
+    head.embed = lambda features, present: {s: x * present[s][:, None] for s, x in features.items()}  # type: ignore[method-assign,assignment]
+    with torch.no_grad():
+        head.scale.fill_(1.0)
+        head.classifier.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        head.classifier.bias.zero_()
+    half = 3**0.5 / 2
+    image = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
+    return {"image": image, "text": torch.tensor([[0.5, half], [0.0, 1.0], [-1.0, 0.0], [1.0, 0.0]])}
+
+
+@pytest.mark.parametrize("hidden", [[], [2], [2, 3]])
+def test_the_gap_is_a_mean_over_rows_with_both_strands(hidden: list[int]) -> None:
+    """Gaps by hand: 1 - cos 60 = 0.5, 0, 2 and 0."""
+    head = HuseHead(Shape({"image": 2, "text": 2}, 2, dropout=0.0, towers={"image": (2,), "text": (2,)}))
+    features = two_by_two(head)
+    there = torch.ones(4, dtype=torch.bool)
+    text = there.clone()
+    text[hidden] = False
+    targets, found = torch.zeros(4, dtype=torch.int64), {}
+    for gap in (0.0, 1.0):
+        head.graph, head.gap = 0.0, gap
+        found[gap] = row_losses(head, features, {"image": there, "text": text}, targets, 0.0)[1].mean().item()
+    expected = {0: 2.5 / 4, 1: 0.5 / 3, 2: 0.5 / 2}[len(hidden)]
+    assert found[1.0] - found[0.0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_rows_without_anything_dilute_no_term() -> None:
+    head = made("huse")
+    assert isinstance(head, HuseHead)
+    head.graph, head.gap, head.margin = 0.5, 0.25, 0.9
+    head.class_distance = class_distances(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+    whole = row_losses(head, features(), PRESENT, TARGETS, 0.1)[1].mean()
+    first = {s: x[:4] for s, x in features().items()}, {s: x[:4] for s, x in PRESENT.items()}
+    torch.testing.assert_close(row_losses(head, *first, TARGETS[:4], 0.1)[1].mean(), whole)
+
+
+def test_no_row_with_both_strands_is_a_gap_of_zero() -> None:
+    head = made("huse")
+    present = {"image": ~PRESENT["text"], "text": PRESENT["text"]}
+    assert row_losses(head, features(), present, TARGETS, 0.1)[1].isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["image", "mlp", "towers", "huse"])
+def test_losses_are_computed_in_32_bits_under_autocast(kind: str) -> None:
+    head = made(kind)
+    plain = row_losses(head, features(), PRESENT, TARGETS, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, losses = row_losses(head, features(), PRESENT, TARGETS, 0.1)
+    assert torch.equal(logits, plain[0])
+    assert torch.equal(losses, plain[1])
+    half = {s: x.bfloat16() for s, x in features().items()}
+    taken = {s: x.float() for s, x in half.items()}
+    assert torch.equal(
+        row_losses(head, half, PRESENT, TARGETS, 0.1)[1], row_losses(head, taken, PRESENT, TARGETS, 0.1)[1]
+    )
 
 
 def test_the_margin_of_the_head_counts() -> None:

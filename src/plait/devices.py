@@ -26,6 +26,13 @@ def pick_device(device: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def in_32_bits(device: torch.device) -> torch.autocast:
+    """A block that computes in 32 bits what it is given in 32 bits, though its caller computes in half precision."""
+    import torch
+
+    return torch.autocast(device.type, enabled=False)
+
+
 def has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices with instructions of its own, so that they cost half of fp32."""
     import torch

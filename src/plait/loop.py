@@ -208,11 +208,18 @@ def warm_cosine(step: int, steps: int) -> float:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed PyTorch, NumPy and Python's random for a block, and put their states back afterwards."""
+def seeded(seed: int, gpus: bool = True) -> Iterator[None]:
+    """Seed PyTorch, NumPy and Python's random for a block, and put their states back afterwards.
+
+    Args:
+        gpus: those, too. A forked worker must leave them alone: CUDA cannot be initialised in it.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if gpus else ()):
+        if gpus:
+            torch.manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         try:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from plait.config import configure
-from plait.deploy.attribution import GRID, MOST_WORDS, attribute
-from plait.encoders.base import FEW
+from plait.deploy.attribution import AT_ONCE, GRID, MOST_WORDS, attribute
 from plait.encoders.pair import EncoderPair
 from plait.encoders.pixels import Preprocessing
 from plait.encoding import Features
@@ -185,7 +184,7 @@ def test_batches_are_small() -> None:
     attribute(engine, pixels(), "ramen")
     eye = engine.encoders.image
     assert isinstance(eye, Eye)
-    assert max(eye.batches) <= FEW
+    assert max(eye.batches) <= AT_ONCE
     assert sum(eye.batches) <= GRID**2 + 2
 
 

@@ -94,7 +94,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def opened(folder: Path, *overrides: str) -> SentenceEncoder:
-    config = configure(overrides=["device=cpu", "text.batch=4", *overrides]).text
+    config = configure(overrides=["device=cpu", "text.batch=4", "text.precision=32", *overrides]).text
     return load_sentence_encoder(str(folder), config)
 
 
@@ -287,7 +287,7 @@ def test_a_tuned_encoder_keeps_the_pooling_of_its_folder(
 ) -> None:
     """An LSTM tower pools the maximum, whatever the transformer below it was asked to pool."""
     monkeypatch.setattr(Preparation, "_tuned", lambda *_: folders["uae"])
-    settings = ("text.tune=true", "text.pooling=mean", "text.precision=auto")
+    settings = ("text.tune=true", "text.pooling=mean")
     prepared = Preparation(drawn, toy_config(*settings), ("text",))
     assert prepared.encoders.text[0].fingerprint == opened(folders["uae"]).fingerprint
 

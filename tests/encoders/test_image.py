@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants
 
 from plait.config import Config, configure
-from plait.encoders.image import TimmEncoder, create_model, load_image_encoder
+from plait.encoders.image import TimmEncoder, create_model, data_config, load_image_encoder
 from plait.errors import EncoderError
 from toys import make_image_folder
 
@@ -91,6 +91,21 @@ def test_one_changed_weight_changes_the_fingerprint(image_folder: Path) -> None:
     assert TimmEncoder(model, settings, "toy").fingerprint != before
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input_size", (3, 40, 40)), ("interpolation", "nearest"), ("mean", (0.1, 0.1, 0.1)), ("std", (0.3, 0.3, 0.3)),
+        ("crop_pct", 0.5), ("crop_mode", "squash"),
+    ],
+)  # fmt: skip
+def test_every_step_of_preprocessing_is_in_the_fingerprint(image_folder: Path, key: str, value: object) -> None:
+    model = create_model(f"local-dir:{image_folder}", pretrained=True)
+    settings = data_config(model)
+    assert settings[key] != value
+    prints = {TimmEncoder(model, changed, "toy").fingerprint for changed in (settings, {**settings, key: value})}
+    assert len(prints) == 2
+
+
 @pytest.mark.parametrize("size", [None, 64])
 def test_saved_and_loaded(toy_config: Callable[..., Config], tmp_path: Path, size: int | None) -> None:
     encoder = load_image_encoder(toy_config(f"image.size={'null' if size is None else size}").image)
@@ -110,7 +125,7 @@ def test_saved_and_loaded(toy_config: Callable[..., Config], tmp_path: Path, siz
 def test_a_classifier_in_the_folder_is_removed(tmp_path: Path) -> None:
     import timm
 
-    from plait.encoders.image import data_config, save_timm
+    from plait.encoders.image import save_timm
 
     model = timm.create_model("test_resnet", pretrained=False, num_classes=7)
     save_timm(model, data_config(model, 48), tmp_path / "seven")

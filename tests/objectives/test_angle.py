@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from plait.config import AngleConfig
-from plait.objectives.angle import angle, cosine, in_batch, mixture, phase_difference, ranking, reference_likeness
+from plait.objectives.angle import (
+    angle,
+    cosine,
+    in_batch,
+    mixture,
+    mixture_of_classes,
+    phase_difference,
+    ranking,
+    reference_likeness,
+)
 
 
 @pytest.fixture(scope="module")
@@ -203,3 +212,25 @@ def test_where_the_cosine_is_saturated_the_angle_still_has_a_gradient() -> None:
     (alive,) = torch.autograd.grad(phase_difference(z, w).sum(), turn)
     assert abs(flat.item()) < 2e-3
     assert alive.item() == pytest.approx(1.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("term", [*OURS, "paper", "mixture", "classes"])
+def test_objectives_are_computed_in_32_bits_under_autocast(term: str, half: bool) -> None:
+    left, right = (x.bfloat16() if half else x for x in batch(12, seed=3, dim=64))
+    scores = (torch.arange(12) % 3 != 0).float()
+
+    def loss(left: Tensor, right: Tensor) -> Tensor:
+        if term == "paper":
+            return angle(left, right, scores, 20.0, "paper")
+        if term == "mixture":
+            return mixture(left, right, scores, AngleConfig())
+        if term == "classes":
+            return mixture_of_classes(torch.cat([left, right]), torch.arange(24) % 5, AngleConfig())
+        return OURS[term](left, right, scores)
+
+    wanted = loss(left.float(), right.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(left, right)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, wanted)

@@ -142,11 +142,24 @@ def test_missing_strands_have_no_say(strand: str) -> None:
     assert torch.equal(class_level(embeddings, PRESENT, TARGETS), class_level(changed, PRESENT, TARGETS))
 
 
-def test_graph_in_mixed_precision() -> None:
-    embeddings = drawn(64)
-    plain = semantic_graph(embeddings, BOTH, TARGETS, A, 0.7)
+@pytest.mark.parametrize("half", [False, True])
+def test_terms_in_mixed_precision(half: bool) -> None:
+    embeddings = {s: x.bfloat16() if half else x for s, x in drawn(64).items()}
+    exact = {s: x.float() for s, x in embeddings.items()}
+
+    def terms(embeddings: Rows) -> list[Tensor]:
+        return [
+            semantic_graph(embeddings, BOTH, TARGETS, A, 0.7),
+            modal_gap(embeddings, BOTH),
+            class_level(embeddings, BOTH, TARGETS, 0.1),
+            class_distances(embeddings["text"]),
+        ]
+
+    wanted = terms(exact)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(semantic_graph(embeddings, BOTH, TARGETS, A, 0.7), plain)
+        found = terms(embeddings)
+    assert all(one.dtype == torch.float32 for one in found)
+    assert [torch.equal(one, other) for one, other in zip(found, wanted, strict=True)] == [True] * 4
 
 
 # Cross-modal gap

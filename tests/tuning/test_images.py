@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
 from plait.config import Stage
 from plait.data.pairs import Pairs
+from plait.loop import seeded
 from plait.tuning.images import Draws, Images, Rows, batches, stack
 from toys import picture
 
@@ -58,6 +60,34 @@ def test_workers_do_not_change_what_is_drawn() -> None:
         return [one for batch, _ in loader for one in batch]
 
     assert all(torch.equal(a, b) for a, b in zip(pixels(0), pixels(2), strict=True))
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """As on a machine with a GPU that CUDA may not be asked for: in a forked worker it raises."""
+
+    def touched(*_: object) -> None:
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+
+    for name in names:
+        monkeypatch.setattr(torch.cuda, name, touched)
+
+
+def test_workers_do_not_initialise_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = rows(6)
+    loader = batches(Images(data, SETTINGS, STAGE), Draws(np.arange(6), data.targets, 1), 3, 1, stack, training=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    forbid(monkeypatch, "get_rng_state")
+    with pytest.raises(RuntimeError, match="forked"), seeded(1):
+        pass
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)  # of the loader that starts the worker
+    assert [len(kept) for _, kept in loader] == [3, 3]  # by a worker, which inherits what is patched here
+
+
+def test_augmenting_does_not_seed_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without workers dropout would be drawn from the seed of the last image."""
+    images = Images(rows(1), SETTINGS, STAGE)
+    forbid(monkeypatch, "manual_seed_all")
+    assert images[0, 5][1] is not None
 
 
 def test_every_row_once_in_an_order_of_its_seed() -> None:

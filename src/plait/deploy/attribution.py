@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.encoders.base import FEW
 from plait.encoding import Features
 from plait.errors import PlaitError
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 GRID = 7  # cells a side
 EDGE = 1.5  # cells over which a patch fades out: small or sharp patches hide too little, and add edges of their own
+AT_ONCE = 8  # encodings: more take memory, and hardly less time
 MOST_WORDS = 32  # parts of a text; in a longer one neighbours are taken together, or long texts would take minutes
 
 
@@ -60,7 +60,7 @@ def attribute(
     """Attribution over one picture and its text, each with the other held as it is. The same input gives the same.
 
     A cell of the picture and, fading out, its surroundings are painted over with the picture's mean colour; a word is
-    left out. Takes grid² + W + 4 encodings for W words, `FEW` at a time.
+    left out. Takes grid² + W + 4 encodings for W words, `AT_ONCE` at a time.
 
     Args:
         pixels: (3, H, W) uint8 as `Engine.decode` gives it, or None.
@@ -122,10 +122,8 @@ def _ablate(score: Callable[[torch.Tensor], torch.Tensor], parts: torch.Tensor) 
     import torch
     from captum.attr import FeatureAblation
 
-    # No more than FEW at a time: encoders of lower precision use it for larger batches only, and what has lost a part
-    # must be compared with the whole at the same precision.
     values: torch.Tensor = FeatureAblation(score).attribute(
-        torch.ones(parts.shape), feature_mask=parts, perturbations_per_eval=FEW
+        torch.ones(parts.shape), feature_mask=parts, perturbations_per_eval=AT_ONCE
     )
     return values.float()
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from plait.devices import in_32_bits
+
 TOLERANCE = 1e-3  # of the largest output; what is off by more was not a convolution followed by its norm
 
 
@@ -23,7 +25,7 @@ def folded(model: nn.Module, example: torch.Tensor) -> nn.Module:
     found = copy.deepcopy(model)
     for module in found.modules():
         _fold_children(module)
-    with torch.inference_mode():
+    with torch.inference_mode(), in_32_bits(example.device):  # in half precision hardly any two would be alike
         try:
             wanted, got = model(example), found(example)
         except RuntimeError:  # a norm of other width than the convolution that stands before it

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from plait.config import ImageConfig, Precision
-from plait.encoders.base import FEW, Strand, fingerprint, in_bf16, quiet
+from plait.encoders.base import Strand, computing, fingerprint, in_bf16, quiet
 from plait.encoders.folding import folded
 from plait.encoders.pixels import KEYS, Preprocessing
 from plait.errors import EncoderError, did_you_mean
@@ -26,8 +26,7 @@ class TimmEncoder:
     Args:
         model: any timm model; its classifier is removed.
         settings: timm's data config, see `Preprocessing`.
-        precision: of batches; ``auto`` is bf16 where the device multiplies that faster. Up to `FEW` images are
-            always encoded in 32 bits, which is faster then.
+        precision: ``auto`` is bf16 where the device multiplies that faster.
     """
 
     strand: Strand = "image"
@@ -62,15 +61,14 @@ class TimmEncoder:
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(B, 3, H, W) uint8 -> (B, dim) float32."""
         inputs = normalise(torch.from_numpy(pixels).to(self.device), self.settings)
-        bf16 = self._bf16 and len(pixels) > FEW
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.inference_mode(), computing(self._bf16, self.device):
             features: np.ndarray = self._folded(inputs).float().cpu().numpy()
         return features
 
     @cached_property
     def _folded(self) -> torch.nn.Module:
-        example = torch.rand(2, *self.settings["input_size"], device=self.device)
-        return folded(self.model, example.contiguous(memory_format=torch.channels_last))
+        example = torch.rand(2, *self.settings["input_size"], generator=torch.Generator().manual_seed(0))
+        return folded(self.model, example.to(self.device, memory_format=torch.channels_last))
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write a timm ``local-dir:`` folder (config.json, model.safetensors)."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from plait.config import TFIDF, Precision, TextConfig
-from plait.encoders.base import FEW, Strand, TextEncoder, fingerprint, in_bf16, quiet
+from plait.encoders.base import Strand, TextEncoder, computing, fingerprint, in_bf16, quiet
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
 from plait.encoders.tfidf import fit_tfidf
@@ -37,7 +37,7 @@ class SentenceEncoder:
         model: the model, in evaluation mode.
         prompt: put before every text, or around it where it holds ``{text}``; see `prompted`.
         batch: texts a forward pass.
-        precision: of batches, as of `plait.encoders.image.TimmEncoder`.
+        precision: as of `plait.encoders.image.TimmEncoder`.
     """
 
     strand: Strand = "text"
@@ -65,8 +65,7 @@ class SentenceEncoder:
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dim) float32."""
         texts, prefix = prompted(self.model, texts, self.prompt)
-        bf16 = self._bf16 and len(texts) > FEW
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=bf16):
+        with computing(self._bf16, self.model.device):
             vectors = self.model.encode(
                 texts, batch_size=self.batch, prompt=prefix, convert_to_numpy=True, show_progress_bar=False
             )
@@ -204,9 +203,10 @@ def _open_sentence_transformer(path: str, device: torch.device | str) -> Sentenc
         raise EncoderError(f"text.model '{path}': no such folder")
     from sentence_transformers import SentenceTransformer
 
-    with reached(needed=not Path(path).is_dir()), quiet(), torch.random.fork_rng():
+    # Weights are made on the CPU, whose state alone is put back; other states must then not be touched.
+    with reached(needed=not Path(path).is_dir()), quiet(), torch.random.fork_rng(devices=()):
         # Weights that a checkpoint lacks, e.g. RoBERTa's pooler, which nothing reads, must not change the fingerprint.
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         try:
             if _has_lstm(Path(path)):
                 return _open_parts(Path(path), device)

@@ -5,6 +5,8 @@ other class, or any graded number. Only the order of the scores matters to `cosi
 with a score of `POSITIVE` or more for the same thing. Every objective answers with one loss for the batch, a scalar of
 at least 0, which is 0 where no two pairs differ in score.
 
+Vectors of half precision are taken to 32 bits, and the objectives are computed in these under autocast, too.
+
 A zero vector is at cosine 0 and at a phase difference of a right angle to anything, and receives no gradient.
 """
 
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.config import AngleConfig, AngleForm
+from plait.devices import in_32_bits
 from plait.objectives.vectors import TINY, unit
 
 POSITIVE = 0.8  # in_batch: pairs with at least this score belong together
@@ -28,7 +31,7 @@ def mixture(left: Tensor, right: Tensor, scores: Tensor, options: AngleConfig, c
     Args:
         classes: (2, P) as for `in_batch`; used where ``same_class`` is ``mask``.
     """
-    loss = (left.sum() + right.sum()) * 0.0
+    loss = (left.float().sum() + right.float().sum()) * 0.0
     if options.cosine:
         loss = loss + options.cosine * cosine(left, right, scores, options.cosine_scale)
     if options.in_batch:
@@ -103,7 +106,8 @@ def in_batch(
     count = len(scores)
     numbers = torch.arange(2 * count, device=vectors.device)
     partner = (numbers + count) % (2 * count)
-    logits = scale * vectors @ vectors.T
+    with in_32_bits(vectors.device):  # half precision cannot tell the nearest negatives apart
+        logits = scale * vectors @ vectors.T
     excluded = numbers[:, None] == numbers
     if classes is not None:
         flat = classes.reshape(-1)

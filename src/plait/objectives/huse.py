@@ -1,9 +1,10 @@
 """The three loss terms of HUSE (Narayana et al. 2019, "HUSE: Hierarchical Universal Semantic Embeddings").
 
-Every term answers with one loss a row, (B,), so that callers may weight rows. ``embeddings[s]`` is (B, D) and
+Every term answers with one loss a row, (B,), so that callers may weight rows, and 0 for rows that have no part in it:
+what is a mean over rows must leave these out. ``embeddings[s]`` is (B, D) and
 ``present[s]`` (B,) bool for each strand; what stands in the place of a missing strand has no effect, as long as it
 is finite. Distances are cosine distances, 1 - cosine, between 0 and 2; a zero vector is at distance 1 from any other.
-Gradients are finite everywhere; that of a zero vector is zero.
+Gradients are finite everywhere; that of a zero vector is zero. All is computed in 32 bits, under autocast, too.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plait.devices import in_32_bits
 from plait.objectives.vectors import unit
 
 PerStrand = Mapping[str, Tensor]
@@ -25,7 +27,8 @@ def class_level(logits: PerStrand, present: PerStrand, targets: Tensor, label_sm
     ``logits[s]`` (B, K), ``targets`` (B,) int64 -> (B,); 0 for a row with no strand.
     """
     losses = {
-        s: F.cross_entropy(x, targets, reduction="none", label_smoothing=label_smoothing) for s, x in logits.items()
+        s: F.cross_entropy(x.float(), targets, reduction="none", label_smoothing=label_smoothing)
+        for s, x in logits.items()
     }
     return _mean_over_strands(losses, present)
 
@@ -53,8 +56,7 @@ def semantic_graph(
     here = torch.cat([present[s] for s in strands])
     classes = targets.repeat(len(strands))
     wanted = class_distance[classes][:, classes]
-    # In mixed precision a product would be too coarse for differences of distances.
-    with torch.autocast(pooled.device.type, enabled=False):
+    with in_32_bits(pooled.device):  # half precision is too coarse for differences of distances
         found = 1 - pooled @ pooled.T
     itself = torch.eye(len(pooled), dtype=torch.bool, device=pooled.device)
     pairs = here[:, None] & here & ~itself
@@ -74,7 +76,8 @@ def modal_gap(embeddings: PerStrand, present: PerStrand) -> Tensor:
 def class_distances(vectors: Tensor) -> Tensor:
     """(K, D) embeddings of class names -> (K, K) cosine distances, symmetric, in [0, 2], zero on the diagonal."""
     units = unit(vectors)
-    return (1 - units @ units.T).clamp(0, 2).fill_diagonal_(0)
+    with in_32_bits(units.device):
+        return (1 - units @ units.T).clamp(0, 2).fill_diagonal_(0)
 
 
 def _mean_over_strands(losses: PerStrand, present: PerStrand) -> Tensor:

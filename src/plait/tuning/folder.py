@@ -14,6 +14,7 @@ from plait.progress import say
 
 FACTS = "tuning.json"
 KEY = "key.json"
+METHOD = 2  # raised when the same rows and settings train other weights: those of before are then not gone on with
 SKETCH = 1024  # content hashes that stand for all rows of a training
 
 
@@ -80,7 +81,7 @@ class Training:
 
 def key_of(settings: Any, hashes: Iterable[bytes | None]) -> str:
     """32 hex digits that name a training: its settings (JSON values), and the content of each row in order."""
-    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    digest = hashlib.blake2b(json.dumps([METHOD, settings], sort_keys=True).encode(), digest_size=16)
     for value in hashes:
         digest.update(value or b"-")
     return digest.hexdigest()

@@ -64,7 +64,7 @@ class Images(Dataset[Any]):
             return None
         if draw is None:
             return self.transform(image)
-        with seeded(draw):
+        with seeded(draw, gpus=False):
             return self.transform(image)
 
 
@@ -164,3 +164,27 @@ def stack(items: Sequence[tuple[int, Tensor | None]]) -> tuple[Tensor, Tensor]:
     good = [(row, pixels) for row, pixels in items if pixels is not None]
     rows = torch.tensor([row for row, _ in good], dtype=torch.int64)
     return (torch.stack([pixels for _, pixels in good]) if good else torch.empty(0, dtype=torch.uint8)), rows
+
+
+def with_rows(items: Sequence[tuple[int, Tensor | None]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows (B,), the R of them that could be read as pixels (R, 3, size, size) uint8, and which these are (B,) bool."""
+    readable = torch.tensor([pixels is not None for _, pixels in items])
+    return torch.tensor([row for row, _ in items]), stack(items)[0], readable
+
+
+class Numbers(Dataset[Any]):
+    """Row numbers alone, where no image is decoded."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, item: int | tuple[int, int]) -> int:
+        return item[0] if isinstance(item, tuple) else item
+
+
+def only_rows(items: Sequence[int]) -> tuple[Tensor, None, None]:
+    """Rows (B,), in the place of what `with_rows` gives."""
+    return torch.tensor(items), None, None

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from plait.config import Config, JointConfig, Layers, Stage
 from plait.data.pairs import Pairs
+from plait.devices import in_32_bits
 from plait.encoders.image import TimmEncoder, normalise
 from plait.encoders.pair import EncoderPair
 from plait.encoders.prompts import prompted
@@ -26,7 +27,7 @@ from plait.fusion.batch import Strands
 from plait.fusion.practice import Practice
 from plait.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
 from plait.loss import row_losses
-from plait.tuning.images import Draws, Images, Rows, batches, stack
+from plait.tuning.images import Draws, Images, Numbers, Rows, batches, only_rows, with_rows
 from plait.tuning.layers import freeze, train_mode
 from plait.tuning.memory import needs_memory
 from plait.tuning.stages import plan
@@ -123,8 +124,13 @@ def _unfreeze_text(encoder: SentenceEncoder, layers: Layers) -> None:
     freeze(encoder.model[0], layers, encoder.name)
 
 
+Given = tuple[Any, Tensor]  # what an encoder takes, of the rows of a batch (B,) bool that have it
+
+
 class _Network(nn.Module):
     """``features(inputs, known)``: what is tuned encodes its inputs, what is frozen has its known features.
+
+    Rows without an image or a text do not go through a network: batch norms would learn their made-up pixels.
 
     Args:
         place: columns of the text features, first and one past the last, that `text` makes.
@@ -140,16 +146,22 @@ class _Network(nn.Module):
         self.text = text.model if text else None
         self.head = head
 
-    def features(self, inputs: dict[str, Any], known: dict[str, Tensor]) -> dict[str, Tensor]:
-        """(B, D_s) of each strand."""
+    def features(self, inputs: dict[str, Given], known: dict[str, Tensor]) -> dict[str, Tensor]:
+        """(B, D_s) float32 of each strand; what is tuned gives zeros for rows that have no input."""
         found = dict(known)
         if self.image is not None:
-            pixels = normalise(inputs["image"], self.encoders["image"].settings)
-            found["image"] = self.image(pixels).float()
+            pixels, rows = inputs["image"]
+            found["image"] = torch.zeros_like(known["image"])
+            if len(pixels):
+                vectors = self.image(normalise(pixels, self.encoders["image"].settings))
+                found["image"][rows] = vectors.float()
         if self.text is not None:
-            vectors = self.text(dict(inputs["text"]))["sentence_embedding"].float()
+            tokens, rows = inputs["text"]
             start, end = self.place
-            found["text"] = torch.cat([known["text"][:, :start], vectors, known["text"][:, end:]], 1)
+            found["text"] = known["text"].clone()
+            found["text"][:, start:end] = 0
+            if tokens:
+                found["text"][rows, start:end] = self.text(dict(tokens))["sentence_embedding"].float()
         return found
 
     def tuned(self, encoders: EncoderPair, device: torch.device | str) -> EncoderPair:
@@ -193,12 +205,11 @@ class _Task(lightning.LightningModule):
     def _loader(self, rows: JointRows, sampler: Any, stage: Stage | None) -> Any:
         encoder = self.network.encoders["image"]
         if encoder is None:
-            numbers: Any = _Numbers(len(rows.targets))
-            return batches(numbers, sampler, self.options.batch, 0, _only_rows, training=isinstance(sampler, Draws))
+            numbers: Any = Numbers(len(rows.targets))
+            return batches(numbers, sampler, self.options.batch, 0, only_rows, training=isinstance(sampler, Draws))
         images = Images(Rows(rows.pairs, rows.targets), encoder.settings, stage)
-        collate = partial(_with_rows, size=encoder.size)
         return batches(
-            images, sampler, self.options.batch, self.config.image.workers, collate, isinstance(sampler, Draws)
+            images, sampler, self.options.batch, self.config.image.workers, with_rows, isinstance(sampler, Draws)
         )
 
     def _step(self, data: JointRows, batch: Any) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
@@ -207,23 +218,30 @@ class _Task(lightning.LightningModule):
         part = data.strands.rows(rows.cpu())
         known = {s: x.to(self.device) for s, x in part.features.items()}
         present = {s: x.to(self.device) for s, x in part.present.items()}
-        inputs: dict[str, Any] = {"image": pixels}
-        if pixels is not None:
+        inputs: dict[str, Given] = {}
+        if self.network.image is not None:
+            if len(pixels) == 1 and self.network.image.training:
+                pixels, readable = pixels[:0], torch.zeros_like(readable)  # batch norms cannot learn from one
+            inputs["image"] = pixels, readable
             present["image"] = present["image"] & readable
-        text = self.network.encoders["text"]
-        if text is not None:
-            texts = [data.pairs.texts[row] or "" for row in rows.tolist()]
-            texts, prefix = prompted(text.model, texts, text.prompt)
-            features = text.model.preprocess(texts, prompt=prefix or None)
-            inputs["text"] = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in features.items()}
+        if self.network.text is not None:
+            texts = [data.pairs.texts[row] for row, has in zip(rows.tolist(), part.present["text"], strict=True) if has]
+            inputs["text"] = self._tokens([text or "" for text in texts]), present["text"]
         return self.network.features(inputs, known), present, data.targets[rows.cpu()].to(self.device)
+
+    def _tokens(self, texts: list[str]) -> dict[str, Any]:
+        """What the text network takes; nothing of no texts."""
+        if not texts:
+            return {}
+        text = self.network.encoders["text"]
+        texts, prefix = prompted(text.model, texts, text.prompt)
+        features = text.model.preprocess(texts, prompt=prefix or None)
+        return {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in features.items()}
 
     def on_train_epoch_start(self) -> None:
         train_mode(self.network)  # Lightning keeps the mode it finds
 
-    def training_step(self, batch: Any, _: int) -> Tensor | None:
-        if len(batch[0]) < 2:
-            return None  # batch normalisation needs two
+    def training_step(self, batch: Any, _: int) -> Tensor:
         features, present, targets = self._step(self.train_rows, batch)
         features, present = self.practice.apply(features, present)
         loss = row_losses(self.network.head, features, present, targets, self.options.label_smoothing)[1].mean()
@@ -232,7 +250,8 @@ class _Task(lightning.LightningModule):
 
     def validation_step(self, batch: Any, _: int) -> None:
         features, present, targets = self._step(self.val_rows, batch)
-        logits = self.network.head(features, present)
+        with in_32_bits(self.device):
+            logits = self.network.head(features, present)
         self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
         self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
 
@@ -257,36 +276,10 @@ class _Task(lightning.LightningModule):
         size = encoder.size if encoder else 0
         if batch is not None:
             pixels = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=self.device) if encoder else None
-            rows = torch.zeros(batch, dtype=torch.int64)
+            texts = self.train_rows.pairs.texts
+            rows = torch.full((batch,), max(range(len(texts)), key=lambda row: len(texts[row] or "")))
             everywhere = torch.ones(batch, dtype=torch.bool, device=self.device)
             features, present, targets = self._step(self.train_rows, (rows, pixels, everywhere))
             row_losses(self.network.head, features, present, targets, 0.0)[1].mean().backward()  # type: ignore[no-untyped-call]
             self.zero_grad(set_to_none=True)
         return size, self.options.batch
-
-
-class _Numbers(torch.utils.data.Dataset[Any]):
-    """Row numbers alone, where no image is decoded."""
-
-    def __init__(self, rows: int):
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return self.rows
-
-    def __getitem__(self, item: int | tuple[int, int]) -> int:
-        return item[0] if isinstance(item, tuple) else item
-
-
-def _only_rows(items: list[int]) -> tuple[Tensor, None, None]:
-    return torch.tensor(items), None, None
-
-
-def _with_rows(items: list[tuple[int, Tensor | None]], size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows (B,), pixels (B, 3, size, size) uint8 and which could be read (B,); zeros for those that could not."""
-    good, _ = stack(items)
-    readable = torch.tensor([pixels is not None for _, pixels in items])
-    pixels = torch.zeros(len(items), 3, size, size, dtype=torch.uint8)
-    if len(good):
-        pixels[readable] = good
-    return torch.tensor([row for row, _ in items]), pixels, readable

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.config import TextConfig, TextTrainConfig
+from plait.devices import in_32_bits
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError
 from plait.loop import Curve, KeepBest, SeedEpochs, run_trainer, seeded
@@ -154,8 +155,9 @@ class _Task(TextTask):
         return self.options.epochs * math.ceil(len(self.train_rows.targets) / self.options.batch)
 
     def logits(self, vectors: Tensor) -> Tensor:
-        """(B, D) -> (B, K). Where it has no weight the classifier learns without teaching the encoder."""
-        known: Tensor = self.classifier((vectors if self.options.classify else vectors.detach()) * self.scale)
+        """(B, D) -> (B, K), in 32 bits. Where it has no weight the classifier learns without teaching the encoder."""
+        with in_32_bits(vectors.device):
+            known: Tensor = self.classifier((vectors if self.options.classify else vectors.detach()) * self.scale)
         return known
 
     def training_step(self, batch: Any, _: int) -> Tensor:
