@@ -21,6 +21,7 @@ from plait.training import Copies, train
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+
 @dataclass(frozen=True)
 class SparseRows:
     """Wide features of one part of the text that only linear experts read: (N, V) and (M, V) float32."""
@@ -88,29 +89,28 @@ class _Fitting:
         wide = rows.sparse[self.spec.scores[0]] if self.spec.scores else None
         train, val = (None, None) if wide is None else (wide.train, wide.val)
         inputs = self.inputs(rows.train, train, self.known)
-        design = DenseDesign.of(inputs) if wide is None else SparseDesign.of(inputs)
+        design: Design = DenseDesign.of(inputs) if wide is None else SparseDesign.of(inputs)
         oof = None
         if rows.folds is None:
             told = rows.val.present[self.strand].nonzero()[:, 0]
             judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
-            trial = Trial(design, self.answers, lambda s: loss_of(_answer(shown, *design.plain(s.weight, s.bias)), judged))
-            (best,) = best_strength([trial])
+            (best,) = best_strength([Trial(design, self.answers, lambda s: loss_of(answer(shown, design, s), judged))])
             best = solve(design, self.answers, best.strength, best)
         else:
             best, oof = self._cross_fit(design, rows.folds[self.known])
             best = solve(design, self.answers, best.strength)
-        weight, bias = design.plain(best.weight, best.bias)
-        train_logits = _answer(self.inputs(rows.train, train), weight, bias)
-        held = [_answer(self.inputs(rows.val, val), weight, bias)]
+        train_logits = answer(self.inputs(rows.train, train), design, best)
+        held = [answer(self.inputs(rows.val, val), design, best)]
         if oof is not None:
             held.append(torch.zeros_like(train_logits).index_copy_(0, self.known, oof))
+        weight, bias = design.plain(best.weight, best.bias)
         state = {"bias": bias} | ({} if self.spec.scores else {"output.weight": weight.T.contiguous()})
-        scores = {number: weight for number in self.spec.scores}
+        scores = dict.fromkeys(self.spec.scores, weight)
         return ExpertFit(self.spec, state, train_logits, torch.cat(held), scores)
 
     def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
         """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""
-        numbers = [int(k) for k in folds.unique()]
+        numbers = sorted(set(folds.tolist()))
         tests = [(folds == k).nonzero()[:, 0] for k in numbers]
 
         def trial(k: int, test: Tensor) -> Trial:
@@ -127,8 +127,9 @@ class _Fitting:
         return found[0], oof
 
 
-def _answer(inputs: Any, weight: Tensor, bias: Tensor) -> Tensor:
+def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
     """(R, K) logits of dense or wide inputs."""
+    weight, bias = design.plain(solution.weight, solution.bias)
     if isinstance(inputs, Tensor):
         return inputs @ weight + bias
     return torch.from_numpy(inputs @ weight.numpy()) + bias
@@ -160,15 +161,13 @@ class _Alone(nn.Module):
         return found
 
 
-def fit_mlp(
-    strand: str, shape: Shape, rows: Rows, config: Config, device: torch.device | str = "cpu"
-) -> ExpertFit:
+def fit_mlp(strand: str, shape: Shape, rows: Rows, config: Config, device: torch.device | str = "cpu") -> ExpertFit:
     """An MLP on all dense features of a strand, trained until its validation loss gets no better."""
     spec = ExpertSpec(tuple(range(len(shape.parts[strand]))))
     present = rows.train.present[strand]
     keep = [present]
     if rows.folds is not None:
-        keep += [present & (rows.folds != k) for k in rows.folds.unique()]
+        keep += [present & (rows.folds != k) for k in sorted(set(rows.folds.tolist()))]
     experts = []
     for _ in keep:
         with seeded(config.seed):
@@ -186,7 +185,7 @@ def fit_mlp(
     held = [_blocks(experts[0], rows.val.features[strand])]
     if rows.folds is not None:
         oof = torch.zeros_like(train_logits)
-        for k, expert in zip(rows.folds.unique(), experts[1:], strict=True):
+        for k, expert in zip(sorted(set(rows.folds.tolist())), experts[1:], strict=True):
             part = (rows.folds == k).nonzero()[:, 0]
             oof[part] = _blocks(expert, rows.train.features[strand][part])
         held.append(oof)
@@ -196,4 +195,4 @@ def fit_mlp(
 
 def _blocks(expert: Expert, features: Tensor) -> Tensor:
     with torch.inference_mode():
-        return torch.cat([expert(block) for block in features.split(EVAL_BATCH)]).clone()
+        return torch.cat([expert(block) for block in torch.split(features, EVAL_BATCH)]).clone()

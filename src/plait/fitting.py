@@ -274,7 +274,7 @@ class Fitter:
     def _practised(self, swap: dict[str, float]) -> FittedModel:
         """Early fusion trained with strands hidden, and with the features of some rows swapped."""
         task = self.task
-        folds = [k for k in task.folds.unique()] if self.cross_fits else []
+        folds = sorted(set(task.folds.tolist())) if self.cross_fits else []
         heads = [self.new_early() for _ in range(1 + len(folds))]
         keep = torch.stack([torch.ones_like(task.targets, dtype=torch.bool), *(task.folds != k for k in folds)])
         fitted = train(
@@ -340,9 +340,7 @@ class Fitter:
 
     # Every model
 
-    def _losses(
-        self, fits: Mapping[str, _StrandFit], both: Tensor | None = None, fused: Tensor | None = None
-    ) -> float:
+    def _losses(self, fits: Mapping[str, _StrandFit], both: Tensor | None = None, fused: Tensor | None = None) -> float:
         """Mean loss on the held-out rows, by what each has: cross-validated logits of strands and of the fusion."""
         strands, answers = self.held
         found = self.log_prior.expand(len(strands), -1).clone()
@@ -358,7 +356,8 @@ class Fitter:
     ) -> FittedModel:  # fmt: skip
         strands = (model,) if model in STRANDS else STRANDS
         fits = {s: self._strand(s) for s in strands}
-        spec = HeadSpec(model, self.shape(model), {s: fit.specs for s, fit in fits.items()}, late, self.config.head.early)
+        experts = {s: fit.specs for s, fit in fits.items()}
+        spec = HeadSpec(model, self.shape(model), experts, late, self.config.head.early)
         with seeded(self.config.seed):
             whole = build(spec)
         whole.log_prior = self.log_prior

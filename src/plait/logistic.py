@@ -31,7 +31,8 @@ LIMIT = 200  # evaluations of the loss for one strength
 class Design(Protocol):
     """Features of N rows in the solver's D coordinates."""
 
-    moments: Tensor  # (D,) mean square of each column
+    @property
+    def moments(self) -> Tensor: ...  # (D,) mean square of each column
 
     def times(self, weight: Tensor) -> Tensor: ...  # (D, K) -> (N, K)
 
@@ -177,7 +178,7 @@ def solve(
         [point], max_iter=LIMIT, max_eval=LIMIT, line_search_fn="strong_wolfe", tolerance_grad=1e-8,
         tolerance_change=tolerance * max(loss().item(), 1e-3),
     )  # fmt: skip
-    optimiser.step(loss)  # type: ignore[arg-type]
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     found = point.detach()
     evaluations = int(optimiser.state[point]["func_evals"])
     return Solution(found[:-1] * scale, found[-1].clone(), strength, loss().item(), evaluations)
@@ -207,7 +208,10 @@ def best_strength(trials: Sequence[Trial], steps: Sequence[float] | np.ndarray =
         taken = 0
         for step in some:
             last = best.solutions if best is not None else [None] * len(trials)
-            found = [solve(t.design, t.answers, step * variance, start, COARSE) for t, start in zip(trials, last, strict=True)]
+            found = [
+                solve(trial.design, trial.answers, step * variance, start, COARSE)
+                for trial, start in zip(trials, last, strict=True)
+            ]
             loss = sum(trial.judge(solution) for trial, solution in zip(trials, found, strict=True))
             if best is not None and loss >= best.loss:
                 break

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from plait.experts import ExpertFit
 from plait.fusion.calibration import fit_temperature
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
-from plait.fusion.strand import Shape, StrandHead
+from plait.fusion.strand import StrandHead
 from plait.logistic import Answers
 
 PARTS = 5  # of the cross-validation that chooses between ways to join

@@ -22,8 +22,8 @@ from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
 from plait.encoding import encode
 from plait.errors import DataError
-from plait.features import FeatureStore
 from plait.experts import SparseRows
+from plait.features import FeatureStore
 from plait.fitting import Task
 from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS, Part

@@ -1,4 +1,4 @@
-"""Training of heads on features, by Lightning: AdamW until the validation loss gets no better, the best weights kept."""
+"""Training of heads on features, by Lightning: AdamW until the validation loss gets no better, the best kept."""
 
 from __future__ import annotations
 

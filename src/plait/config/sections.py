@@ -172,7 +172,7 @@ TFIDF = ("tfidf", "tfidf-char")  # of words and pairs of words, and of pieces of
 
 
 class TextConfig(Section):
-    """The text encoder: ``minilm``, ``tfidf``, ``tfidf-char``, any sentence-transformers or transformers name or folder.
+    """The text encoder: ``minilm``, ``tfidf``, ``tfidf-char``, any sentence-transformers or transformers model.
 
     Names joined by ``+`` are used side by side: TF-IDF sees rare words that an embedding blurs, of characters also
     misspelt and inflected ones.
@@ -237,12 +237,12 @@ class HeadConfig(Section):
     """The trained part on top of the features."""
 
     kind: Literal["linear", "mlp"] = Field(
-        "linear", description="head of one strand; linear: logistic regressions at their optimum, one an encoder, joined"
+        "linear", description="of one strand; linear: logistic regressions at their optimum, one an encoder, joined"
     )
     hidden: PositiveInt = 512
     dropout: Probability = 0.5
     late: LateChoice = Field(
-        "auto", description="auto: mean, product or weighted, whichever does best in a cross-validation on held-out rows"
+        "auto", description="auto: mean, product or weighted, the best in a cross-validation on held-out rows"
     )
     early: EarlyChoice = "mlp"
     towers: TowersConfig = TowersConfig()
@@ -251,7 +251,7 @@ class HeadConfig(Section):
         0.2, ge=0, le=0.5, description="share of rows that early fusion sees without image, or text"
     )
     folds: int = Field(
-        5, ge=2, le=20, description="folds that up to 2,000 training rows are cross-fitted by, for calibration and fusion"
+        5, ge=2, le=20, description="that up to 2,000 training rows are cross-fitted by, for calibration and fusion"
     )
 
 

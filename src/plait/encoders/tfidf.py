@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class TfidfEncoder:
         found: np.ndarray = np.ascontiguousarray(vectors, np.float32)
         return found
 
-    def matrix(self, texts: list[str | None]) -> csr_matrix:
+    def matrix(self, texts: Sequence[str | None]) -> csr_matrix:
         """(B,) texts -> (B, V) float32 in sparse rows of unit length; of zeros where no term is known."""
         from scipy.sparse import csr_matrix
 
@@ -126,7 +126,10 @@ class TfidfEncoder:
         return cls(kind, vocabulary, tensors["idf"], tensors["components"], scores)
 
     def _tensors(self) -> dict[str, np.ndarray]:
-        parts = {"idf": self.idf, "components": np.ascontiguousarray(self._terms[:, : self.dense].T)}
+        parts: dict[str, np.ndarray] = {
+            "idf": self.idf,
+            "components": np.ascontiguousarray(self._terms[:, : self.dense].T),
+        }
         if self.scores:
             parts["scores"] = np.ascontiguousarray(self._terms[:, self.dense :])
         return parts

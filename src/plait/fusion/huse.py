@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.errors import ConfigError
-from plait.fusion.late import mean
 from plait.fusion.strand import STRANDS, Shape, Standardise
 
 SCALE = 10.0
@@ -75,7 +74,10 @@ class HuseHead(nn.Module):
 
     def pool(self, logits: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         """(B, K) log of the mean probabilities of the strands that are present."""
-        return mean({s: F.log_softmax(x, dim=1) for s, x in logits.items()}, present, self.log_prior)
+        weights = torch.stack([present[s] for s in STRANDS]).float()  # (S, B)
+        shares = torch.stack([F.softmax(logits[s], dim=1) for s in STRANDS])  # (S, B, K)
+        mean = (weights[..., None] * shares).sum(0) / weights.sum(0).clamp_min(1)[:, None]
+        return torch.where((weights.sum(0) > 0)[:, None], mean.clamp_min(1e-12).log(), self.log_prior)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         return self.pool(self.classify(self.embed(features, present)), present)

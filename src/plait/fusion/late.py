@@ -30,9 +30,8 @@ def product(log_probs: PerStrand, priors: PerStrand, log_prior: Tensor) -> Tenso
 
     ``log p(y) + sum_s (log p(y | s) - log p_s(y))``: Bayes' rule where the strands are independent given the class.
     """
-    one = torch.ones(len(STRANDS))
-    stacked = (torch.stack([found[s] for s in STRANDS]) for found in (log_probs, priors))
-    return log_pool(*stacked, one.to(log_prior), log_prior)
+    said, known = (torch.stack([found[s] for s in STRANDS]) for found in (log_probs, priors))
+    return log_pool(said, known, torch.ones_like(said[:, 0, 0]), log_prior)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def fit_late(fusion: LateFusion, opinions: Opinions, answers: tuple[Tensor, Tens
         optimiser.zero_grad()
         losses = F.cross_entropy(fusion(opinions), targets, reduction="none")
         value = (share * losses).sum() + penalty / 2 * sum((p**2).sum() for p in parameters)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]

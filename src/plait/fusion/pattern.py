@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,9 @@ class Model(nn.Module):
         self.columns = {s: shape.dense(s) for s in self.heads if any(part.scores for part in shape.parts[s])}
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-        experts = {s: head.opinions(features) for s, head in self.heads.items()}
-        pooled = {s: head.pool(experts[s]) for s, head in self.heads.items()}
+        heads: dict[str, Any] = dict(self.heads.items())
+        experts = {s: head.opinions(features) for s, head in heads.items()}
+        pooled = {s: head.pool(experts[s]) for s, head in heads.items()}
         answers = self.log_prior.expand(len(next(iter(pooled.values()))), -1)
         for strand, alone in pooled.items():
             answers = torch.where(present[strand][:, None], alone, answers)
@@ -52,7 +54,8 @@ class Model(nn.Module):
         """(B, K) logits of the fusion, before its temperature."""
         assert self.fusion is not None
         if isinstance(self.fusion, LateFusion):
-            return self.fusion(opinions)
-        dense = {s: x[:, self.columns[s]] if s in self.columns else x for s, x in features.items()}
-        found: Tensor = self.fusion(dense, present)
+            found: Tensor = self.fusion(opinions)
+        else:
+            dense = {s: x[:, self.columns[s]] if s in self.columns else x for s, x in features.items()}
+            found = self.fusion(dense, present)
         return found

@@ -65,7 +65,8 @@ class Shape:
         return self._columns(strand, only, scores=True)
 
     def _columns(self, strand: str, only: Sequence[int], scores: bool) -> list[int]:
-        found, start = [], 0
+        found: list[int] = []
+        start = 0
         for number, part in enumerate(self.parts[strand]):
             if number in only:
                 first = start + part.dense if scores else start
@@ -113,8 +114,8 @@ class Expert(nn.Module):
     def __init__(self, strand: str, spec: ExpertSpec, shape: Shape):
         super().__init__()
         self.register_buffer("columns", torch.tensor(shape.dense(strand, spec.dense), dtype=torch.int64))
-        scores = torch.tensor(shape.scores(strand, spec.scores), dtype=torch.int64).view(len(spec.scores), shape.classes)
-        self.register_buffer("answers", scores)
+        scores = torch.tensor(shape.scores(strand, spec.scores), dtype=torch.int64)
+        self.register_buffer("answers", scores.view(len(spec.scores), shape.classes))
         self.bias = nn.Parameter(torch.zeros(shape.classes))
         self.layers = nn.Sequential()
         width = len(self.columns)
