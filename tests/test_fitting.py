@@ -52,7 +52,7 @@ def test_a_copy_is_trained_as_if_alone() -> None:
     """Copies share a loop and its batches, but neither weights nor losses."""
     task = small()
     fixed = config("train.epochs=1", "train.batch=50").train
-    shape = Shape({"image": 16, "text": 16}, task.classes)
+    shape = Shape.of({"image": 16, "text": 16}, task.classes)
     data, val = (task.train, task.targets), (task.val, task.val_targets)
     alone, first, second = (StrandHead("text", shape) for _ in range(3))
     train(Copies([alone]), data, val, fixed, seed=3)
@@ -148,7 +148,7 @@ def overfitted(patience: int) -> tuple[StrandHead, list[dict[str, float]], Stran
     targets, val = torch.randint(0, 4, (160,), generator=g), torch.randint(0, 4, (200,), generator=g)
     rows = lambda y: strands(said(y, 0.6, 4, g, dim=64, noise=0.5), torch.zeros(len(y), 1))  # noqa: E731
     data, held = rows(targets), rows(val)
-    head = StrandHead("image", Shape({"image": 64, "text": 1}, 4))
+    head = StrandHead("image", Shape.of({"image": 64, "text": 1}, 4))
     head.prepare(data.features, data.present, prior(targets, 4))
     chosen = config("train.lr=0.03", "train.epochs=12", f"train.patience={patience}", "train.label_smoothing=0").train
     return head, train(Copies([head]), (data, targets), (held, val), chosen).curve, held, val

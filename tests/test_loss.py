@@ -14,7 +14,7 @@ from plait.loss import row_losses
 from plait.objectives.huse import class_distances, class_level, modal_gap, semantic_graph
 from plait.training import Copies
 
-SHAPE = Shape({"image": 4, "text": 6}, 3, dropout=0.0, towers={"image": (7, 5), "text": (5,)})
+SHAPE = Shape.of({"image": 4, "text": 6}, 3, dropout=0.0, towers={"image": (7, 5), "text": (5,)})
 TARGETS = torch.tensor([0, 1, 2, 0, 1])
 # Row 3 has its text only, row 4 nothing.
 PRESENT = {"image": torch.tensor([1, 1, 1, 0, 0]).bool(), "text": torch.tensor([1, 1, 1, 1, 0]).bool()}
@@ -81,7 +81,7 @@ def two_by_two(head: HuseHead) -> dict[str, Tensor]:
 @pytest.mark.parametrize("hidden", [[], [2], [2, 3]])
 def test_the_gap_is_a_mean_over_rows_with_both_strands(hidden: list[int]) -> None:
     """Gaps by hand: 1 - cos 60 = 0.5, 0, 2 and 0."""
-    head = HuseHead(Shape({"image": 2, "text": 2}, 2, dropout=0.0, towers={"image": (2,), "text": (2,)}))
+    head = HuseHead(Shape.of({"image": 2, "text": 2}, 2, dropout=0.0, towers={"image": (2,), "text": (2,)}))
     features = two_by_two(head)
     there = torch.ones(4, dtype=torch.bool)
     text = there.clone()

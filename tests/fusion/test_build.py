@@ -12,9 +12,9 @@ from plait.fusion.calibration import Calibrated
 from plait.fusion.late import KINDS
 from plait.fusion.strand import Shape
 
-SHAPE = Shape({"image": 5, "text": 7}, 4, hidden=8)
-MLP = Shape({"image": 5, "text": 7}, 4, kind="mlp", hidden=8, dropout=0.25)
-TOWERS = Shape({"image": 5, "text": 7}, 4, towers={"image": (6,), "text": (8, 6)}, tower_dropout=0.15)
+SHAPE = Shape.of({"image": 5, "text": 7}, 4, hidden=8)
+MLP = Shape.of({"image": 5, "text": 7}, 4, kind="mlp", hidden=8, dropout=0.25)
+TOWERS = Shape.of({"image": 5, "text": 7}, 4, towers={"image": (6,), "text": (8, 6)}, tower_dropout=0.15)
 SPECS = [
     HeadSpec("image", SHAPE),
     HeadSpec("text", MLP),
@@ -72,7 +72,7 @@ def test_json_of_older_runs_is_read() -> None:
         },
     }
     spec = HeadSpec.from_json(old)
-    assert spec == HeadSpec("early", Shape({"image": 5, "text": 7}, 4, hidden=8, dropout=0.25), "product", "mlp")
+    assert spec == HeadSpec("early", Shape.of({"image": 5, "text": 7}, 4, hidden=8, dropout=0.25), "product", "mlp")
     assert old["shape"]["strand_dropout"] == 0.2  # type: ignore[index]
     assert isinstance(build(spec).head, EARLY["mlp"])
 

@@ -15,7 +15,7 @@ Rows = dict[str, Tensor]
 def made() -> EarlyHead:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = EarlyHead(Shape({"image": 4, "text": 6}, 3, hidden=8, dropout=0.0))
+        head = EarlyHead(Shape.of({"image": 4, "text": 6}, 3, hidden=8, dropout=0.0))
         for vector in head.missing.values():
             torch.nn.init.normal_(vector)
     head.prepare(*drawn(50, 1), LOG_PRIOR)

@@ -19,7 +19,7 @@ Rows = dict[str, Tensor]
 
 
 def shape(image: tuple[int, ...] = (8, 5), text: tuple[int, ...] = (5,), dropout: float = 0.0) -> Shape:
-    return Shape({"image": 4, "text": 6}, 3, towers={"image": image, "text": text}, tower_dropout=dropout)
+    return Shape.of({"image": 4, "text": 6}, 3, towers={"image": image, "text": text}, tower_dropout=dropout)
 
 
 def made(seed: int = 0, dropout: float = 0.0) -> HuseHead:
@@ -141,7 +141,7 @@ def test_training_learns_classes_and_closes_the_gap(pull: float) -> None:
     features, present, targets = agreeing(400, 0)
     held, there, answers = agreeing(400, 1)
     torch.manual_seed(0)
-    sizes = Shape({"image": 16, "text": 16}, 8, towers={"image": (32, 16), "text": (16,)}, tower_dropout=0.1)
+    sizes = Shape.of({"image": 16, "text": 16}, 8, towers={"image": (32, 16), "text": (16,)}, tower_dropout=0.1)
     head = HuseHead(sizes)
     head.prepare(features, present, torch.full((8,), math.log(1 / 8)))
     head.graph = head.gap = pull

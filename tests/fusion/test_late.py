@@ -156,7 +156,7 @@ def test_kinds_without_parameters_are_left_alone(kind: str) -> None:
 
 
 def test_late_head_fuses_what_its_heads_say() -> None:
-    shape = Shape({"image": 4, "text": 2}, 3)
+    shape = Shape.of({"image": 4, "text": 2}, 3)
     heads = {s: StrandHead(s, shape) for s in ("image", "text")}
     for head in heads.values():
         torch.nn.init.normal_(head.layers[0].weight, generator=torch.Generator().manual_seed(3))  # type: ignore[arg-type]

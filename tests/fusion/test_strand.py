@@ -61,7 +61,7 @@ def weighted(head: StrandHead) -> StrandHead:
 
 def test_linear_head() -> None:
     features, present = {"text": drawn(6, 4)}, {"text": torch.tensor([1, 1, 0, 1, 0, 1]).bool()}
-    head = StrandHead("text", Shape({"text": 4}, 3))
+    head = StrandHead("text", Shape.of({"text": 4}, 3))
     assert (head(features, present)[present["text"]] == 0).all()  # starts undecided
     log_prior = torch.tensor([0.5, 0.3, 0.2]).log()
     head.prepare(features, present, log_prior)
@@ -75,7 +75,7 @@ def test_linear_head() -> None:
 
 
 def test_mlp_head() -> None:
-    shape = Shape({"image": 4}, 3, kind="mlp", hidden=8, dropout=0.5)
+    shape = Shape.of({"image": 4}, 3, kind="mlp", hidden=8, dropout=0.5)
     features, present = {"image": drawn(5, 4)}, {"image": torch.ones(5, dtype=torch.bool)}
     head = weighted(StrandHead("image", shape))
     w1, b1, scale, shift, w2, b2 = head.parameters()
@@ -86,7 +86,7 @@ def test_mlp_head() -> None:
 
 
 def test_a_head_reads_its_own_strand_only() -> None:
-    shape = Shape({"image": 4, "text": 2}, 3)
+    shape = Shape.of({"image": 4, "text": 2}, 3)
     here = torch.ones(5, dtype=torch.bool)
     head = weighted(StrandHead("image", shape))
     one = head({"image": drawn(5, 4), "text": drawn(5, 2)}, {"image": here, "text": here})

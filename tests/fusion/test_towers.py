@@ -9,7 +9,7 @@ from plait.fusion.strand import Shape
 from plait.fusion.towers import TowersHead
 
 LOG_PRIOR = torch.tensor([0.5, 0.3, 0.2]).log()
-SMALL = Shape({"image": 4, "text": 6}, 3, towers={"image": (5,), "text": (9, 8)})
+SMALL = Shape.of({"image": 4, "text": 6}, 3, towers={"image": (5,), "text": (9, 8)})
 Rows = dict[str, Tensor]
 
 
@@ -28,7 +28,7 @@ def drawn(rows: int, seed: int = 0) -> tuple[Rows, Rows]:
 
 
 def test_parameters_of_the_study() -> None:
-    shape = Shape({"image": 1280, "text": 1024}, 101, towers={"image": (128,), "text": (512, 256, 128)})
+    shape = Shape.of({"image": 1280, "text": 1024}, 101, towers={"image": (128,), "text": (512, 256, 128)})
     counts = [sum(p.numel() for p in layer.parameters(recurse=False)) for layer in TowersHead(shape).modules()]
     assert [count for count in counts if count] == [163_968, 524_800, 131_328, 32_896, 25_957]
     assert sum(counts) == 878_949
@@ -36,7 +36,7 @@ def test_parameters_of_the_study() -> None:
 
 def test_hand_made_weights() -> None:
     """One image number, two text numbers, two classes; features are not standardised."""
-    head = TowersHead(Shape({"image": 1, "text": 2}, 2, towers={"image": (2,), "text": (2, 1)}))
+    head = TowersHead(Shape.of({"image": 1, "text": 2}, 2, towers={"image": (2,), "text": (2, 1)}))
     weights = {
         "towers.image.0.weight": [[1.0], [-1.0]],
         "towers.image.0.bias": [0.5, 0.5],

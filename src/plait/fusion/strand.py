@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,11 @@ class Shape:
     dropout: float = 0.5
     towers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     tower_dropout: float = 0.0
+
+    @classmethod
+    def of(cls, dims: Mapping[str, int], classes: int, **sizes: Any) -> Shape:
+        """Sizes for one encoder a strand, by the dimension of its features."""
+        return cls({strand: (Part(strand, dim),) for strand, dim in dims.items()}, classes, **sizes)
 
     @property
     def dims(self) -> dict[str, int]:
