@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,20 +111,31 @@ class _Fitting:
     def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
         """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""
         numbers = sorted(set(folds.tolist()))
+        heard = self.answers.weights * heard_elsewhere(self.answers.targets, folds)
+        held_out = replace(self.answers, weights=heard)
         tests = [(folds == k).nonzero()[:, 0] for k in numbers]
 
         def trial(k: int, test: Tensor) -> Trial:
-            part, judged, shown = (folds != k).nonzero()[:, 0], self.answers.select(test), design.select(test)
+            part, judged, shown = (folds != k).nonzero()[:, 0], held_out.select(test), design.select(test)
             return Trial(
                 design.select(part), self.answers.select(part),
                 lambda s: len(test) * loss_of(shown.times(s.weight) + s.bias, judged),
             )  # fmt: skip
 
-        found = best_strength([trial(k, test) for k, test in zip(numbers, tests, strict=True)])
+        trials = [trial(k, test) for k, test in zip(numbers, tests, strict=True)]
         oof = torch.zeros(len(folds), self.answers.classes)
-        for solution, test in zip(found, tests, strict=True):
+        for one, solution, test in zip(trials, best_strength(trials), tests, strict=True):
+            solution = solve(one.design, one.answers, solution.strength, solution)
             oof[test] = design.select(test).times(solution.weight) + solution.bias
-        return found[0], oof
+        return solution, oof
+
+
+def heard_elsewhere(targets: Tensor, folds: Tensor) -> Tensor:
+    """(N,) bool: rows whose class another fold has, too."""
+    counts = torch.zeros(int(folds.max()) + 1, int(targets.max()) + 1).index_put_(
+        (folds, targets), torch.ones(len(folds)), accumulate=True
+    )
+    return counts.sum(0)[targets] > counts[folds, targets]
 
 
 def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
@@ -137,7 +148,7 @@ def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
 
 def loss_of(logits: Tensor, answers: Answers) -> float:
     """Weighted cross-entropy at the best temperature: strong L2 makes an expert unsure, not wrong."""
-    if not len(answers.targets):
+    if not answers.weights.any():
         return 0.0
     temperature = fit_temperature(logits, answers.targets, answers.weights)
     losses = F.cross_entropy(logits / temperature, answers.targets, reduction="none")

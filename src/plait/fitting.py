@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from plait.config import Config, HuseConfig, TowersConfig
 from plait.encoders.pair import EncoderPair
-from plait.experts import ExpertFit, Rows, SparseRows, fit_linear, fit_mlp
+from plait.experts import ExpertFit, Rows, SparseRows, fit_linear, fit_mlp, heard_elsewhere
 from plait.fusion.batch import Strands, logits
 from plait.fusion.build import Early, HeadSpec, build, early_head
 from plait.fusion.calibration import fit_temperature
@@ -139,7 +139,12 @@ class Fitter:
         features = {s: torch.cat([x, task.train.features[s]]) for s, x in task.val.features.items()}
         present = {s: torch.cat([x, task.train.present[s]]) for s, x in task.val.present.items()}
         targets = torch.cat([task.val_targets, task.targets])
-        return Strands(features, present), self._weighed(targets)
+        answers = self._weighed(targets)
+        # A class that one fold has alone is new to whoever has not seen that fold, but not to the model.
+        heard = torch.cat(
+            [torch.ones_like(task.val_targets, dtype=torch.bool), heard_elsewhere(task.targets, task.folds)]
+        )
+        return Strands(features, present), replace(answers, weights=answers.weights * heard)
 
     def _weighed(self, targets: Tensor, smoothing: float = 0.0) -> Answers:
         weights = torch.ones(len(targets))

@@ -49,7 +49,7 @@ def calibrated(logits: Tensor, answers: Answers) -> Callable[[Tensor], Joined]:
 
 def mean_loss(logits: Tensor, answers: Answers) -> float:
     """Weighted cross-entropy; 0 for no rows."""
-    if not len(answers.targets):
+    if not answers.weights.any():
         return 0.0
     losses = F.cross_entropy(logits, answers.targets, reduction="none")
     return float((losses * answers.weights).sum() / answers.weights.sum())

@@ -17,9 +17,9 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
 
     (N, K) float, (N,) int64, (N,) weights -> T in RANGE. Golden-section search on log T.
     """
-    if len(targets) == 0:
-        return 1.0
     share = torch.ones(len(targets)) if weights is None else weights
+    if not share.any():
+        return 1.0
     share = share.double() / share.sum()
     low, high = (torch.tensor(value).log().item() for value in RANGE)
     ratio = (5**0.5 - 1) / 2

@@ -106,7 +106,7 @@ def fit_late(fusion: LateFusion, opinions: Opinions, answers: tuple[Tensor, Tens
         answers: (N,) int64 classes, and (N,) weights of the rows.
     """
     targets, weights = answers
-    if not len(targets):
+    if not weights.any():
         return
     if fusion.kind == "weighted":
         fusion.exponents = fit_exponents(

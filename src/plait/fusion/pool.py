@@ -34,7 +34,7 @@ def fit_exponents(
         start: (E,), above 0; what no rows give.
     """
     targets, weights = answers
-    if not len(targets):
+    if not weights.any():
         return start.clone()
     share = weights / weights.sum()
     begin = start.log()
