@@ -29,6 +29,7 @@ from plait.pools import Held, Taught, Way, calibrated, choose, cross_validated, 
 from plait.training import Copies, train
 
 EARLY_NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
+MOST = 10.0  # weight of a held-out row, of the average, at most
 FEW = 2000  # training rows, up to which every row is held out once: few validation rows say too little
 
 
@@ -133,13 +134,13 @@ class Fitter:
     @cached_property
     def held(self) -> tuple[Strands, Answers]:
         """Rows that no head is trained on: validation rows, and in a cross-fit the training rows behind them."""
-        task, answers = self.task, self._weighed(self.task.val_targets)
+        task, answers = self.task, self._as_shared(self.task.val_targets)
         if not self.cross_fits:
             return task.val, answers
         features = {s: torch.cat([x, task.train.features[s]]) for s, x in task.val.features.items()}
         present = {s: torch.cat([x, task.train.present[s]]) for s, x in task.val.present.items()}
         targets = torch.cat([task.val_targets, task.targets])
-        answers = self._weighed(targets)
+        answers = self._as_shared(targets)
         # A class that one fold has alone is new to whoever has not seen that fold, but not to the model.
         heard = torch.cat(
             [torch.ones_like(task.val_targets, dtype=torch.bool), heard_elsewhere(task.targets, task.folds)]
@@ -147,11 +148,25 @@ class Fitter:
         return Strands(features, present), replace(answers, weights=answers.weights * heard)
 
     def _weighed(self, targets: Tensor, smoothing: float = 0.0) -> Answers:
+        """Answers whose weights are equal, or balance the classes."""
         weights = torch.ones(len(targets))
         if self.config.train.class_weights == "balanced":
             counts = torch.bincount(self.task.targets, minlength=self.task.classes).clamp_min(1)
             weights = (len(self.task.targets) / (self.task.classes * counts.float()))[targets]
         return Answers(targets, self.task.classes, weights, smoothing)
+
+    def _as_shared(self, targets: Tensor) -> Answers:
+        """Answers of held-out rows, weighted so that each class has the share that it has of all rows.
+
+        A draw holds out a row of every class that has two, and so too many of the rare ones, which are the hardest.
+        """
+        task, answers = self.task, self._weighed(targets)
+        counts = [
+            torch.bincount(some, minlength=task.classes).float() for some in (task.targets, task.val_targets, targets)
+        ]
+        wanted = (counts[0] + counts[1]) / counts[2].clamp_min(1)
+        wanted = (wanted / (wanted[targets].mean() if len(targets) else 1)).clamp_max(MOST)
+        return replace(answers, weights=answers.weights * wanted[targets])
 
     def shape(self, model: str) -> Shape:
         """Sizes of a model, with towers where the configured early fusion has them."""
@@ -180,7 +195,7 @@ class Fitter:
         strands, answers = self.held
         known = task.train.present[strand].nonzero()[:, 0]
         rows = Rows(
-            task.train, task.val, self.answers, self._weighed(task.val_targets),
+            task.train, task.val, self.answers, self._as_shared(task.val_targets),
             task.folds if self.cross_fits else None, task.sparse if strand == "text" else {},
         )  # fmt: skip
         taught = Taught(known, self.answers.select(known), self.log_prior)
@@ -284,7 +299,7 @@ class Fitter:
         keep = torch.stack([torch.ones_like(task.targets, dtype=torch.bool), *(task.folds != k for k in folds)])
         fitted = train(
             Copies(heads, Practice(self.config.head.strand_dropout, swap)),
-            (task.train, self.answers), (task.val, self._weighed(task.val_targets)), self.config.train,
+            (task.train, self.answers), (task.val, self._as_shared(task.val_targets)), self.config.train,
             keep=keep, seed=self.config.seed, device=self.device, label="early",
         )  # fmt: skip
         oof = torch.zeros(len(task.targets), task.classes)
