@@ -240,3 +240,11 @@ def test_ctrl_c_in_training_stops_in_one_line(
     code, out, err = run("fit", table, "--out", tmp_path / "run", *quick)
     assert (code, out) == (130, "")
     assert err == "stopped; what was encoded and trained so far is kept\n"
+
+
+def test_presets_say_what_differs_from_their_source(run: Run) -> None:
+    code, out, _ = run("presets")
+    assert code == 0
+    lines = [line.strip() for line in out.splitlines()]
+    assert "published: early 92.3 %" in lines
+    assert "differs: image features of EfficientNetV2-S, ImageNet-21k (there Graph-RISE, which is not public)" in lines

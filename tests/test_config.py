@@ -7,6 +7,7 @@ import pytest
 
 from plait.config import Config, configure, presets
 from plait.errors import ConfigError, PlaitError
+from plait.tuning.stages import plan
 
 
 def refusal(**sources: object) -> str:
@@ -34,6 +35,42 @@ def test_every_preset_is_listed_and_loads() -> None:
         assert isinstance(configure(name), Config)
     assert configure("demo").image.pretrained is False
     assert configure("demo").text.model == "tfidf"
+
+
+def test_presets_after_a_source_say_how_they_differ() -> None:
+    assert presets()["huse-2019"].facts[:3] == (
+        (
+            "source",
+            "Narayana et al. 2019, HUSE: Hierarchical Universal Semantic Embeddings (there on Graph-RISE and BERT)",
+        ),
+        ("published", "early 92.3 %"),
+        ("differs", "image features of EfficientNetV2-S, ImageNet-21k (there Graph-RISE, which is not public)"),
+    )
+    for preset in presets().values():
+        words = [word for word, _ in preset.facts]
+        assert set(words) <= {"source", "published", "differs"}
+        assert all(fact for _, fact in preset.facts)
+        assert ("source" in words) == ("differs" in words)
+
+
+def test_what_presets_say_of_their_numbers() -> None:
+    """The figures on this side of each difference are those of the configuration."""
+    gallo, early, huse, study = map(
+        configure, ("gallo-2020-late", "gallo-2020-early", "huse-2019", "efficientnetv2-angle")
+    )
+    for config in (gallo, early):
+        assert (config.image.train.lr, config.image.train.batch, config.image.train.label_smoothing) == (1e-4, 32, 0.1)
+        assert (config.text.train.epochs, config.text.train.batch, config.text.train.label_smoothing) == (10, 32, 0.1)
+        assert (config.text.train.tower, config.text.train.layers, config.text.clean) == ("lstm", "frozen", False)
+    assert (early.head.towers.image, early.head.towers.text) == ((256,), (256,))
+    assert (early.joint.epochs, early.joint.batch, early.joint.lr, early.joint.text) == (5, 32, 1e-5, "frozen")
+    assert (huse.train.lr, huse.train.epochs, huse.train.label_smoothing) == (1e-3, 60, 0.1)
+    assert (huse.head.huse.graph, huse.head.huse.gap, huse.train.batch) == (1, 1, 1024)
+    train = study.image.train
+    assert (train.epochs, train.batch, train.lr, train.ema, train.batch_stats) == (12, 32, None, 0, False)
+    stages = plan(train, study.image.size or 0, pretrained=True)
+    assert [stage.size for stage in stages] == [144, 192, 256, 299]
+    assert [config.head.strand_dropout for config in (early, huse, study)] == [0.2] * 3
 
 
 def test_nothing_given_is_the_defaults() -> None:

@@ -199,6 +199,12 @@ def lightning_precision(precision: Precision, device: torch.device) -> Any:
     return {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}[precision]
 
 
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """The block that `run_trainer` computes a step in."""
+    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(lightning_precision(precision, device))
+    return torch.autocast(device.type, kind, enabled=kind is not None)
+
+
 def warm_cosine(step: int, steps: int) -> float:
     """Share of the learning rate in a step from 0 to steps: a linear rise, then half a cosine down to 0."""
     warm = math.ceil(WARMUP * steps)

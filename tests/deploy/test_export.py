@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,8 @@ from plait.cli import app
 from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.deploy.export import export
+from plait.encoders.image import TimmEncoder
+from plait.encoders.text import SentenceEncoder
 from plait.engine import Engine, Item
 from plait.errors import RunError
 from plait.features import FeatureStore
@@ -259,3 +262,37 @@ def test_500_real_pairs(model: str, tmp_path: Path) -> None:
     wanted, got = (one.head(one.features(rows)) for one in (classifier.engine, Engine.open(tmp_path / "out")))
     assert wanted.shape == (500, 101)
     np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["late", "text"])
+def test_a_classifier_on_a_gpu_is_left_there(
+    model: str, toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
+) -> None:
+    """A GPU is played: modules on it refuse the exporter's examples, which are on the CPU, and may not move."""
+    classifier = loud(toy_config(f"model={model}"), drawn)
+    image, text = classifier.encoders_.image, classifier.encoders_.text[0]
+    assert isinstance(text, SentenceEncoder)
+    own: list[torch.nn.Module] = [text.model, classifier.head_]
+    if isinstance(image, TimmEncoder):
+        own.append(image.model)
+    pairs, before = holed(drawn), classifier.predict_proba(drawn)
+    ids = {id(part) for module in own for part in module.modules()}
+
+    def other_device(module: torch.nn.Module, *_: object) -> None:
+        if id(module) in ids:
+            raise RuntimeError("Expected all tensors to be on the same device")
+
+    real, hook = torch.nn.Module._apply, torch.nn.modules.module.register_module_forward_pre_hook(other_device)
+
+    def stays(module: torch.nn.Module, *args: Any, **options: Any) -> Any:
+        assert id(module) not in ids
+        return real(module, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch, hook:
+        patch.setattr(torch.nn.Module, "_apply", stays)
+        export(classifier, tmp_path / "out")
+    assert text.model[0].model.config._attn_implementation != "eager"
+    np.testing.assert_array_equal(classifier.predict_proba(drawn), before)
+    np.testing.assert_allclose(
+        Engine.open(tmp_path / "out").predict_proba(pairs), classifier.predict_proba(pairs), atol=1e-5
+    )

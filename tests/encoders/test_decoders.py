@@ -255,6 +255,21 @@ def test_a_plain_decoder_reads_texts_not_conversations(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_a_decoder_padded_on_the_left_reads_a_text_alike_beside_any_other(
+    kind: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """GPT-2 counts positions from the first place, whether it is padding or not."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folders[kind]), device="cpu")
+    model.tokenizer.padding_side = "left"
+    model.save(str(tmp_path / "left"), create_model_card=False)
+    encoder = opened(tmp_path / "left")
+    together, alone = encoder.encode(TEXTS), np.concatenate([encoder.encode([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=2e-5)
+
+
 def test_half_precision(folders: dict[str, Path], tmp_path: Path) -> None:
     from transformers import AutoModel
 

@@ -186,14 +186,13 @@ def predict(
 
 @app.command()
 def presets() -> None:
-    """List the named configurations, their sources and published accuracies on UPMC Food-101."""
+    """List the named configurations: their sources, published accuracies on UPMC Food-101, and what differs."""
     from plait.config import presets as known
 
     for name, preset in known().items():
         print(f"{name:<20} {preset.line}")
-        for fact in (preset.source, preset.published):
-            if fact:
-                print(f"{'':<20} {fact}")
+        for word, fact in preset.facts:
+            print(f"{'':<20} {word}: {fact}")
 
 
 @app.command("config")

@@ -1,10 +1,14 @@
-"""Encoders and heads of PyTorch as ONNX graphs, checked against what they were made from."""
+"""Encoders and heads of PyTorch as ONNX graphs, checked against what they were made from.
+
+Graphs are made of copies on the CPU: what they are made from stays on its device, and as it is.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +22,14 @@ from plait.errors import EncoderError, RunError
 from plait.fusion.pattern import Model
 from plait.progress import hushed
 
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
 TOLERANCE = 1e-4  # of a graph's largest output, from PyTorch's
 ROWS = 3  # of the examples; not 1, which would be taken for a constant
 LENGTH = 7  # tokens of the examples
 Inputs = dict[str, Tensor]
+Module = TypeVar("Module", bound=nn.Module)
 TALKERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # the exporter speaks of its own steps
 
 
@@ -29,7 +37,7 @@ def image_graph(encoder: TimmEncoder, path: Path) -> None:
     """``pixels`` (B, 3, H, W) uint8 -> ``vectors`` (B, D) float32, normalisation and folded batch norms within."""
     size = encoder.settings["input_size"]
     pixels = torch.randint(0, 256, (ROWS, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    model = folded(encoder.model.cpu(), normalise(pixels, encoder.settings))
+    model = folded(_on_cpu(encoder.model), normalise(pixels, encoder.settings))
     write(_Pixels(model, encoder.settings), {"pixels": pixels}, path, {"pixels": ("batch",)})
 
 
@@ -44,7 +52,7 @@ def text_graph(encoder: SentenceEncoder, path: Path) -> None:
     mask = torch.ones_like(ids)
     mask[0, LENGTH // 2 :] = 0
     names = {"input_ids": ("batch", "length"), "attention_mask": ("batch", "length")}
-    write(_tokens(encoder), {"input_ids": ids, "attention_mask": mask}, path, names)
+    write(_tokens(_on_cpu(encoder.model), encoder.name), {"input_ids": ids, "attention_mask": mask}, path, names)
 
 
 def head_graph(head: Model, dims: Mapping[str, int], path: Path) -> None:
@@ -53,6 +61,7 @@ def head_graph(head: Model, dims: Mapping[str, int], path: Path) -> None:
     for i, (strand, dim) in enumerate(sorted(dims.items())):
         inputs[strand] = torch.randn(ROWS, dim, generator=torch.Generator().manual_seed(i))
         inputs[f"{strand}_present"] = torch.tensor([True, i > 0, False])
+    head = _on_cpu(head)
     module = _Head(head) if len(dims) > 1 else _StrandHead(head, *dims)
     write(module, inputs, path, dict.fromkeys(inputs, ("batch",)))
 
@@ -101,6 +110,10 @@ def inline(path: Path) -> None:
         onnx.save(model, str(path))
 
 
+def _on_cpu(module: Module) -> Module:
+    return copy.deepcopy(module).cpu()
+
+
 class _Pixels(nn.Module):
     def __init__(self, model: nn.Module, settings: Mapping[str, Any]):
         super().__init__()
@@ -139,24 +152,24 @@ class _StrandHead(nn.Module):
         return found
 
 
-def _tokens(encoder: SentenceEncoder) -> nn.Module:
+def _tokens(model: SentenceTransformer, name: str) -> nn.Module:
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 
-    first = encoder.model[0]
+    first = model[0]
     if isinstance(first, StaticEmbedding):
-        return _Static(first.embedding.weight, list(encoder.model)[1:])
+        return _Static(first.embedding.weight, list(model)[1:])
     if not isinstance(first, Transformer):
-        raise EncoderError(f"text.model '{encoder.name}' cannot be exported; use a transformer, static or tfidf")
-    return _Sentence(encoder)
+        raise EncoderError(f"text.model '{name}' cannot be exported; use a transformer, static or tfidf")
+    return _Sentence(model)
 
 
 class _Sentence(nn.Module):
     """A transformer and what follows it."""
 
-    def __init__(self, encoder: SentenceEncoder):
+    def __init__(self, model: SentenceTransformer):
         super().__init__()
-        self.modules_ = nn.ModuleList(encoder.model)
-        transformer: Any = encoder.model[0]
+        self.modules_ = nn.ModuleList(model)
+        transformer: Any = model[0]
         # Its masks are made by plain operations, which every graph has.
         transformer.model.set_attn_implementation("eager")
 

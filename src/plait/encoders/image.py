@@ -46,7 +46,7 @@ class TimmEncoder:
             self.dim = int(model.head_hidden_size)  # type: ignore[arg-type]
         self.preprocess = Preprocessing(self.settings)
         self._bf16 = in_bf16(precision, self.device)
-        known = {"settings": self.settings, "name": self.architecture, **({"bf16": True} if self._bf16 else {})}
+        known = {"settings": self.settings, "name": self.architecture, **({"precision": "bf16"} if self._bf16 else {})}
         self.fingerprint = fingerprint(known, model.state_dict())
 
     @property

@@ -44,7 +44,8 @@ def set_padding(model: SentenceTransformer, name: str) -> None:
 
 
 def set_up_decoder(model: SentenceTransformer, path: str) -> None:
-    """Make the vector of its last token, which alone has read all the text, that of a plain decoder's text, in place.
+    """Pad a decoder's texts on the right, in place, and take the last token's vector, which alone has read all the
+    text, for that of a plain decoder's text.
 
     Plain checkpoints are those that transformers wrote. Of others sentence-transformers pools the mean already, and of
     decoders too where the weights were saved without their language-model head.
@@ -53,11 +54,13 @@ def set_up_decoder(model: SentenceTransformer, path: str) -> None:
     from sentence_transformers.util import is_sentence_transformer_model
 
     first: Any = model[0]
-    if not isinstance(first, Transformer) or not is_decoder(first.config) or is_sentence_transformer_model(path):
+    if not isinstance(first, Transformer) or not is_decoder(first.config):
         return
-    set_pooling(model, "last", path)
     # A decoder looks back only, so what pads on the right changes no position and no vector.
     model.tokenizer.padding_side = "right"
+    if is_sentence_transformer_model(path):
+        return
+    set_pooling(model, "last", path)
     # Prompts are put before a text, or around it; a chat template would make a conversation of both.
     if "text" in first.modality_config:
         first.modality_config.pop("message", None)

@@ -58,7 +58,7 @@ class SentenceEncoder:
             "tokenizer": _tokenizer_text(model.tokenizer),
             "max_length": model.max_seq_length,
             "prompt": prompt,
-            **({"bf16": True} if self._bf16 else {}),
+            **({"precision": "bf16"} if self._bf16 else {}),
         }
         self.fingerprint = fingerprint(settings, model.state_dict())
 

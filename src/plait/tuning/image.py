@@ -68,7 +68,7 @@ def tune_image(
         epochs = sum(stage.epochs for stage in stages)
         precision, accumulate = config.train.precision, config.train.accumulate
         loop = Loop(epochs, device, precision, accumulate, checkpoint, reload=True, label="tune image encoder")
-        with needs_memory(task.rehearse, "image.train"):
+        with needs_memory(task, "image.train", loop):
             if config.pretrained and not (checkpoint and checkpoint.is_file()):
                 _start_classifier(task, device)
             best = KeepBest()
@@ -238,6 +238,7 @@ class _Task(lightning.LightningModule):
         """One step of a stage's loss on made-up pixels with `batch` rows; its size in pixels and its own batch."""
         stage = self.stage
         if batch is not None:
+            self.on_train_epoch_start()
             size = stage.size
             images = torch.zeros(batch, 3, size, size, device=self.device)
             loss = self.loss(images, torch.zeros(batch, dtype=torch.int64, device=self.device))

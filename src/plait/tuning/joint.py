@@ -78,7 +78,7 @@ def tune_joint(
         loop = Loop(
             options.epochs, device, options.precision, options.accumulate, checkpoint, True, label="tune jointly"
         )
-        with needs_memory(task.rehearse, "joint"):
+        with needs_memory(task, "joint", loop):
             best = KeepBest()
             run_trainer(task, (None, None), [SeedEpochs(config.seed), best], loop)
     return Joint(network.tuned(encoders, device), head.cpu().eval(), best.curve, time.perf_counter() - start)
@@ -276,6 +276,7 @@ class _Task(lightning.LightningModule):
         size = encoder.size if encoder else 0
         if batch is not None:
             pixels = torch.zeros(batch, 3, size, size, dtype=torch.uint8, device=self.device) if encoder else None
+            self.on_train_epoch_start()
             texts = self.train_rows.pairs.texts
             rows = torch.full((batch,), max(range(len(texts)), key=lambda row: len(texts[row] or "")))
             everywhere = torch.ones(batch, dtype=torch.bool, device=self.device)
