@@ -139,7 +139,7 @@ class Expert(nn.Module):
             self.layers[0].fit(features[:, self.columns])  # type: ignore[operator]
 
     def forward(self, features: Tensor) -> Tensor:
-        logits = self.bias.expand(len(features), -1)
+        logits = self.bias.expand(features.shape[0], -1)
         if self.output is not None:
             logits = logits + self.output(self.layers(features[:, self.columns]))
         for answers in self.answers:
