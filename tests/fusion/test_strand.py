@@ -36,6 +36,7 @@ def test_prior_of_weighted_rows() -> None:
 
 def test_columns_of_a_strand() -> None:
     assert PARTS.dims == {"text": 6}
+    assert PARTS.widths == {"text": 9}
     assert PARTS.dense("text") == [0, 1, 2, 3, 4, 5]
     assert PARTS.dense("text", [1]) == [4, 5]
     assert PARTS.dense("text", []) == []
