@@ -69,8 +69,23 @@ def test_text_encoders_side_by_side(text_encoder: SentenceEncoder, store: Featur
     first, second = encode_texts([text_encoder], pairs), encode_texts([tfidf], pairs)
     np.testing.assert_allclose(found.vectors, np.hstack([first.vectors, second.vectors]), atol=1e-6)
     assert found.vectors.shape == (5, 32 + 3)
-    assert found.encoded == 8
+    assert found.encoded == 4  # by the network
     assert not found.vectors[2].any()
+    again = encode_texts([text_encoder, tfidf], pairs, FeatureStore(store.folder))
+    assert again.encoded == 0
+    np.testing.assert_array_equal(again.vectors, found.vectors)
+
+
+def test_what_is_quickly_encoded_is_not_stored(text_encoder: SentenceEncoder, store: FeatureStore) -> None:
+    """Its scores change with every fit, and reading would take as long."""
+    texts = ["red soup", "green bowl", "fresh green soup", "blue dish"]
+    plain = fit_tfidf(texts, dim=3)
+    scored = plain.with_scores(np.eye(len(plain.vocabulary), 2, dtype=np.float32))
+    pairs = Pairs.from_columns(texts=texts)
+    found = encode_texts([plain, text_encoder, scored], pairs, store)
+    assert found.vectors.shape == (4, 3 + 32 + 5)
+    np.testing.assert_array_equal(found.vectors[:, 35:], scored.encode(texts))
+    assert [path.stem for path in (store.folder / "features").iterdir()] == [text_encoder.fingerprint]
 
 
 # ------------------------------------------------------------------ the store

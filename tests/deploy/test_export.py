@@ -92,10 +92,13 @@ def test_every_head_answers_alike(
     assert np.abs(np.diff(wanted, axis=0)).max() > 0.01
 
 
+@pytest.mark.parametrize(("model", "beside"), [("early", "tfidf"), ("text", "tfidf-char")])
 def test_tfidf_beside_a_graph(
-    toy_config: Callable[..., Config], drawn: Pairs, text_folder: Path, tmp_path: Path
+    model: str, beside: str, toy_config: Callable[..., Config], drawn: Pairs, text_folder: Path, tmp_path: Path
 ) -> None:
-    classifier = loud(toy_config("model=early", f"text.model={text_folder}+tfidf"), drawn)
+    """With a linear head on its whole matrix, whose answers are columns behind its dense ones."""
+    classifier = loud(toy_config(f"model={model}", f"text.model={text_folder}+{beside}"), drawn)
+    assert [part.scores for part in classifier.spec_.shape.parts["text"]] == [0, 16]
     export(classifier, tmp_path / "out")
     pairs = holed(drawn)
     found = Engine.open(tmp_path / "out").predict_proba(pairs)

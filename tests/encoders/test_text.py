@@ -62,8 +62,19 @@ def test_tfidf_learns_from_the_training_texts(toy_config: Callable[..., Config])
 
 
 def test_names_joined_by_plus(toy_config: Callable[..., Config], text_folder: Path) -> None:
-    encoders = load_text_encoders(toy_config(f"text.model={text_folder} + tfidf").text, lambda: TEXTS)
-    assert [encoder.name for encoder in encoders] == [str(text_folder), "tfidf"]
+    config = toy_config(f"text.model={text_folder} + tfidf+tfidf-char").text
+    assert config.networks == [str(text_folder)]
+    encoders = load_text_encoders(config, lambda: TEXTS)
+    assert [encoder.name for encoder in encoders] == [str(text_folder), "tfidf", "tfidf-char"]
+    assert [isinstance(encoder, TfidfEncoder) for encoder in encoders] == [False, True, True]
+
+
+def test_size_of_the_matrix_and_of_what_is_left_of_it(toy_config: Callable[..., Config]) -> None:
+    texts = [f"{a} {b}" for a in ("red", "green", "blue", "warm") for b in ("soup", "stew", "bowl", "dish")]
+    config = toy_config("text.model=tfidf+tfidf-char", "text.tfidf_dim=3", "text.tfidf_terms=9").text
+    for encoder in load_text_encoders(config, lambda: texts):
+        assert isinstance(encoder, TfidfEncoder)
+        assert (encoder.dim, len(encoder.vocabulary)) == (3, 9)
 
 
 def test_tfidf_that_learns_nothing_is_left_out_beside_a_network(
@@ -72,7 +83,7 @@ def test_tfidf_that_learns_nothing_is_left_out_beside_a_network(
     texts = [f"条目{i:03d}番" for i in range(300)]  # no word twice
     (encoder,) = load_text_encoders(toy_config(f"text.model=tfidf+{text_folder}").text, lambda: texts)
     assert encoder.name == str(text_folder)
-    warning = "warning: text.model=tfidf: the 300 training texts share no words; going on without TF-IDF\n"
+    warning = "warning: text.model=tfidf: the 300 training texts share no words; going on without it\n"
     assert capsys.readouterr().err == warning
     with pytest.raises(DataError, match=r"share no words; use another text\.model, or give more rows$"):
         load_text_encoders(toy_config("text.model=tfidf").text, lambda: texts)
@@ -129,13 +140,15 @@ def test_saved_and_loaded(toy_config: Callable[..., Config], text_folder: Path, 
     np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
 
 
-def test_a_saved_tfidf_is_the_same(toy_config: Callable[..., Config], tmp_path: Path) -> None:
-    (encoder,) = load_text_encoders(toy_config("text.model=tfidf").text, lambda: TEXTS)
-    assert encoder.save(tmp_path / "saved") == {"kind": "tfidf"}
-    loaded = TfidfEncoder.load(tmp_path / "saved")
+@pytest.mark.parametrize("kind", ["tfidf", "tfidf-char"])
+def test_a_saved_tfidf_is_the_same(kind: str, toy_config: Callable[..., Config], tmp_path: Path) -> None:
+    (encoder,) = load_text_encoders(toy_config(f"text.model={kind}").text, lambda: TEXTS)
+    settings = encoder.save(tmp_path / "saved")
+    assert settings == {"kind": "tfidf", "terms": kind}
+    loaded = TfidfEncoder.load(tmp_path / "saved", settings)
     assert loaded.fingerprint == encoder.fingerprint
     np.testing.assert_array_equal(loaded.encode(TEXTS), encoder.encode(TEXTS))
-    (other,) = load_text_encoders(toy_config("text.model=tfidf").text, lambda: [*TEXTS, "stew"])
+    (other,) = load_text_encoders(toy_config(f"text.model={kind}").text, lambda: [*TEXTS, "stew"])
     assert other.fingerprint != encoder.fingerprint
 
 

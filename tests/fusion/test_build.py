@@ -5,41 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from plait.errors import RunError
 from plait.fusion.build import EARLY, MODELS, HeadSpec, build, early_head, strands_of
-from plait.fusion.calibration import Calibrated
-from plait.fusion.late import KINDS
-from plait.fusion.strand import Shape
-
-SHAPE = Shape.of({"image": 5, "text": 7}, 4, hidden=8)
-MLP = Shape.of({"image": 5, "text": 7}, 4, kind="mlp", hidden=8, dropout=0.25)
-TOWERS = Shape.of({"image": 5, "text": 7}, 4, towers={"image": (6,), "text": (8, 6)}, tower_dropout=0.15)
-SPECS = [
-    HeadSpec("image", SHAPE),
-    HeadSpec("text", MLP),
-    *(HeadSpec("late", SHAPE, kind) for kind in KINDS),
-    HeadSpec("late", MLP),
-    HeadSpec("early", SHAPE),
-    HeadSpec("early", TOWERS, early="towers"),
-    HeadSpec("early", TOWERS, early="huse"),
-]
-NAMES = [f"{spec.model}-{spec.late}-{spec.early}-{spec.shape.kind}" for spec in SPECS]
-
-
-def filled(spec: HeadSpec) -> Calibrated:
-    """A head whose every weight and buffer is as if fitted."""
-    head, g = build(spec), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in head.state_dict().values():
-            value.copy_(torch.rand(value.shape, generator=g) + 0.1)
-    return head.eval()
-
-
-def rows(n: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    g = torch.Generator().manual_seed(n)
-    features = {"image": torch.randn(n, 5, generator=g), "text": torch.randn(n, 7, generator=g)}
-    return features, {s: torch.rand(n, generator=g) < 0.6 for s in features}
+from plait.fusion.late import LateFusion
+from whole import NAMES, POOLED, SPECS, TALL, filled, rows
 
 
 def test_strands_of() -> None:
@@ -57,30 +27,33 @@ def test_spec_survives_json(spec: HeadSpec) -> None:
     assert HeadSpec.from_json(values) == spec
 
 
-def test_json_of_older_runs_is_read() -> None:
-    """Before towers and HUSE the only early fusion was the MLP, and its shape told how often a strand was hidden."""
+def test_json_of_older_runs_is_refused_with_the_remedy() -> None:
     old = {
-        "model": "early",
-        "late": "product",
-        "shape": {
-            "dims": {"image": 5, "text": 7},
-            "classes": 4,
-            "kind": "linear",
-            "hidden": 8,
-            "dropout": 0.25,
-            "strand_dropout": 0.2,
-        },
-    }
-    spec = HeadSpec.from_json(old)
-    assert spec == HeadSpec("early", Shape.of({"image": 5, "text": 7}, 4, hidden=8, dropout=0.25), "product", "mlp")
-    assert old["shape"]["strand_dropout"] == 0.2  # type: ignore[index]
-    assert isinstance(build(spec).head, EARLY["mlp"])
+        "model": "early", "late": "product", "early": "mlp",
+        "shape": {"dims": {"image": 5, "text": 7}, "classes": 4, "kind": "linear", "hidden": 8, "dropout": 0.25},
+    }  # fmt: skip
+    with pytest.raises(RunError) as caught:
+        HeadSpec.from_json(old)
+    assert str(caught.value) == "its head is of an older plait, which answered without experts; fit it anew"
 
 
 @pytest.mark.parametrize("kind", EARLY)
 def test_the_kind_decides_the_head(kind: str) -> None:
-    spec = HeadSpec("early", TOWERS, early=kind)
-    assert type(build(spec).head) is type(early_head(kind, TOWERS)) is EARLY[kind]
+    model = build(HeadSpec("early", TALL, POOLED, early=kind))
+    assert type(model.fusion) is type(early_head(kind, TALL)) is EARLY[kind]
+    assert set(model.heads) == {"image", "text"}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
+def test_a_model_has_the_experts_of_its_spec(spec: HeadSpec) -> None:
+    model = build(spec)
+    counts = {strand: len(experts) for strand, experts in spec.experts.items()}
+    assert {strand: len(head.experts) for strand, head in model.heads.items()} == counts
+    if spec.model == "late":
+        assert isinstance(model.fusion, LateFusion)
+        assert model.fusion.kind == spec.late
+        assert len(model.fusion.exponents) == sum(counts.values())
+    assert (model.fusion is None) == (spec.model in ("image", "text"))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
@@ -98,8 +71,9 @@ def test_a_head_built_again_takes_the_weights_and_answers_the_same(spec: HeadSpe
         ({"model": "lat"}, ValueError, "no model 'lat'"),
         ({"late": "meen"}, ValueError, "no late fusion 'meen'"),
         ({"early": "tower"}, ValueError, "no early fusion 'tower'"),
-        ({"shape": {"dims": {}, "klasses": 3}}, TypeError, "klasses"),
+        ({"shape": SPECS[0].as_json()["shape"] | {"klasses": 3}}, TypeError, "klasses"),
         ({"shape": 3}, TypeError, "mapping"),
+        ({"experts": {"image": [{"scores": [0]}]}}, KeyError, "dense"),
     ],
 )
 def test_other_json_is_refused(change: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -107,7 +81,7 @@ def test_other_json_is_refused(change: dict[str, Any], error: type[Exception], m
         HeadSpec.from_json(SPECS[0].as_json() | change)
 
 
-@pytest.mark.parametrize("key", ["model", "late", "shape"])
+@pytest.mark.parametrize("key", ["model", "late", "early", "shape"])
 def test_json_without_a_key_is_refused(key: str) -> None:
     values = SPECS[0].as_json()
     del values[key]
@@ -115,16 +89,15 @@ def test_json_without_a_key_is_refused(key: str) -> None:
         HeadSpec.from_json(values)
 
 
+@pytest.mark.parametrize("mean", [False, True], ids=["weighted", "mean"])
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
-def test_every_head_survives_export(spec: HeadSpec) -> None:
+def test_every_head_survives_export(spec: HeadSpec, mean: bool) -> None:
     """Exported once, a head answers the same for batches of other sizes, rows with missing strands included."""
-    head, batch = filled(spec), torch.export.Dim("batch", min=2, max=1024)
-    features, present = rows(6)
-    sizes = {s: {0: batch} for s in features} if len(strands_of(spec.model)) == 2 else None
-    if sizes is None:  # a head of one strand is exported with that strand only
-        features, present = {spec.model: features[spec.model]}, {spec.model: present[spec.model]}
-        sizes = {spec.model: {0: batch}}
+    head, batch = filled(spec, mean), torch.export.Dim("batch", min=2, max=1024)
+    strands = strands_of(spec.model)  # a head of one strand is exported with that strand only
+    features, present = ({s: part[s] for s in strands} for part in rows(6))
+    sizes = {s: {0: batch} for s in strands}
     program = torch.export.export(head, (features, present), dynamic_shapes=(sizes, sizes))
     for n in (6, 2, 33):
-        features, present = ({s: x for s, x in part.items() if s in sizes} for part in rows(n))
+        features, present = ({s: part[s] for s in strands} for part in rows(n))
         torch.testing.assert_close(program.module()(features, present), head(features, present))

@@ -6,166 +6,175 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.late import KINDS, LateFusion, LateHead, fit_late, mean, product
-from plait.fusion.strand import Shape, StrandHead, prior
+from plait.fusion.late import KINDS, LateFusion, Opinions, fit_late, mean, product
+from plait.fusion.pool import fit_exponents
+from plait.fusion.strand import STRANDS, ExpertSpec, Part, Shape, StrandHead, prior
 
 PRIOR = np.array([0.5, 0.3, 0.2])
 IMAGE = np.array([[0.7, 0.2, 0.1], [0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
 TEXT = np.array([[0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2]])
-# Both strands, the image only, the text only, neither.
-PRESENT = {"image": torch.tensor([True, True, False, False]), "text": torch.tensor([True, False, True, False])}
 LOGS = {"image": torch.tensor(IMAGE).log(), "text": torch.tensor(TEXT).log()}
 LOG_PRIOR = torch.tensor(PRIOR).log()
+SAME = dict.fromkeys(STRANDS, LOG_PRIOR)
 
 
 def test_mean() -> None:
-    expected = np.stack([(IMAGE[0] + TEXT[0]) / 2, IMAGE[1], TEXT[2], PRIOR])
-    np.testing.assert_allclose(mean(LOGS, PRESENT, LOG_PRIOR).exp().numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(mean(LOGS).exp().numpy(), (IMAGE + TEXT) / 2, rtol=1e-6)
 
 
 def test_mean_of_certain_strands_stays_finite() -> None:
-    certain = {s: torch.tensor([[1.0, 0.0, 0.0]]).log() for s in LOGS}
-    here = {s: torch.tensor([True]) for s in LOGS}
-    assert mean(certain, here, LOG_PRIOR).isfinite().all()
+    assert mean({s: torch.tensor([[1.0, 0.0, 0.0]]).log() for s in STRANDS}).isfinite().all()
 
 
 def test_product_takes_the_prior_out_once() -> None:
     """p(y | image, text) is proportional to p(y | image) p(y | text) / p(y)."""
-    joint = IMAGE[0] * TEXT[0] / PRIOR
-    expected = np.stack([joint / joint.sum(), IMAGE[1], TEXT[2], PRIOR])
-    np.testing.assert_allclose(product(LOGS, PRESENT, LOG_PRIOR).softmax(1).numpy(), expected, rtol=1e-6)
+    joint = IMAGE * TEXT / PRIOR
+    found = product(LOGS, SAME, LOG_PRIOR).softmax(1).numpy()
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-6)
 
 
-def test_product_is_bayes_rule_for_independent_strands() -> None:
-    likely = np.random.default_rng(0).dirichlet(np.ones(4), size=(2, 3))  # p(value | class) of each strand
-    expected = PRIOR * likely[0, :, 1] * likely[1, :, 2]
-    logs = {}
-    for s, (values, value) in zip(("image", "text"), zip(likely, (1, 2), strict=True), strict=True):
-        alone = PRIOR * values[:, value]
-        logs[s] = torch.tensor(alone / alone.sum()).log()[None]
-    found = product(logs, {s: torch.tensor([True]) for s in logs}, LOG_PRIOR).softmax(1)
-    np.testing.assert_allclose(found[0].numpy(), expected / expected.sum(), rtol=1e-6)
+def test_product_takes_out_what_each_strand_was_trained_with() -> None:
+    """Strands whose training was balanced have nothing to take out; the prior of the rows comes in once."""
+    balanced, other = np.ones(3) / 3, np.array([0.6, 0.2, 0.2])
+    priors = {"image": torch.tensor(balanced).log(), "text": torch.tensor(other).log()}
+    joint = PRIOR * (IMAGE / balanced) * (TEXT / other)
+    found = product(LOGS, priors, LOG_PRIOR).softmax(1).numpy()
+    np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-6)
 
 
-def test_product_with_exponents() -> None:
-    found = product(LOGS, PRESENT, LOG_PRIOR, torch.tensor([2.0, 0.5], dtype=torch.float64)).softmax(1).numpy()
-    image, text = (IMAGE / PRIOR) ** 2, (TEXT / PRIOR) ** 0.5
-    expected = PRIOR * np.stack([image[0] * text[0], image[1], text[2], np.ones(3)])
-    np.testing.assert_allclose(found, expected / expected.sum(1, keepdims=True), rtol=1e-6)
+# With parameters
 
 
-def fusion(kind: str, log_prior: Tensor = LOG_PRIOR) -> LateFusion:
-    made = LateFusion(kind, len(log_prior))
-    made.log_prior = log_prior.float()
-    return made
-
-
-def random_logits(
-    rows: int = 400, classes: int = 3, seed: int = 0
-) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
-    """Logits of two strands that lean to the right class, some strands missing, and the targets."""
+def drawn(rows: int = 400, classes: int = 3, seed: int = 0) -> tuple[Opinions, Tensor]:
+    """Two experts of the image, one of the text, which lean to the right class; and the targets."""
     g = torch.Generator().manual_seed(seed)
     targets = torch.randint(0, classes, (rows,), generator=g)
     right = F.one_hot(targets, classes).float()
-    logits = {s: lean * right + torch.randn(rows, classes, generator=g) for s, lean in (("image", 1.0), ("text", 2.0))}
-    present = {s: torch.rand(rows, generator=g) < 0.8 for s in logits}
-    return logits, present, targets
+    said = [F.log_softmax(lean * right + torch.randn(rows, classes, generator=g), 1) for lean in (1.0, 0.5, 2.0)]
+    experts = {"image": torch.stack(said[:2]), "text": said[2][None]}
+    return Opinions({s: F.log_softmax(x.mean(0), 1) for s, x in experts.items()}, experts), targets
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_missing_strands_have_no_say(kind: str) -> None:
-    logits, present, targets = random_logits()
-    made = fusion(kind, prior(targets, 3))
-    fit_late(made, logits, present, targets)
-    junk = {s: torch.where(present[s][:, None], logits[s], 99.0) for s in logits}
-    assert torch.equal(made(logits, present), made(junk, present))
-    nothing = ~(present["image"] | present["text"])
-    assert nothing.sum() > 5
-    answer = made(logits, present)[nothing].softmax(1)
-    torch.testing.assert_close(answer, made.log_prior.exp().expand_as(answer))
+def even(targets: Tensor) -> tuple[Tensor, Tensor]:
+    return targets, torch.ones(len(targets))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_unfitted_fusion_with_one_strand_answers_like_that_strand(kind: str) -> None:
-    logits, _, targets = random_logits()
-    made = fusion(kind, prior(targets, 3))
-    made.temperature = torch.tensor([0.5, 2.0])
-    here = torch.ones(len(targets), dtype=torch.bool)
-    image = made(logits, {"image": here, "text": ~here}).softmax(1)
-    text = made(logits, {"image": ~here, "text": here}).softmax(1)
-    torch.testing.assert_close(image, (logits["image"] / 0.5).softmax(1))
-    torch.testing.assert_close(text, (logits["text"] / 2.0).softmax(1))
+def prepared(kind: str, log_prior: Tensor, seed: int = 7) -> LateFusion:
+    """For the experts of `drawn`, each strand and expert with a prior of its own."""
+    g, classes = torch.Generator().manual_seed(seed), len(log_prior)
+    shape = Shape({"image": (Part("a", 1), Part("b", 1)), "text": (Part("c", 1),)}, classes)
+    specs = {"image": (ExpertSpec((0,)), ExpertSpec((1,))), "text": (ExpertSpec((0,)),)}
+    heads = {s: StrandHead(s, specs[s], shape) for s in STRANDS}
+    for head in heads.values():
+        head.priors = log_prior + 0.2 * torch.randn(head.priors.shape, generator=g)
+        head.prior = log_prior + 0.2 * torch.randn(classes, generator=g)
+    made = LateFusion(kind, classes, 3)
+    made.prepare(heads, log_prior)
+    return made
 
 
-@pytest.mark.parametrize("kind", ["weighted", "stacking"])
-def test_fitted_kinds_start_equal_to_the_product(kind: str) -> None:
-    logits, present, targets = random_logits()
-    log_prior = prior(targets, 3)
-    torch.testing.assert_close(fusion(kind, log_prior)(logits, present), fusion("product", log_prior)(logits, present))
+def test_experts_of_a_strand_share_its_say() -> None:
+    assert prepared("weighted", LOG_PRIOR.float()).exponents.tolist() == [0.5, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", ["mean", "product", "stacking"])
+def test_what_is_fused(kind: str) -> None:
+    opinions, _ = drawn()
+    made = prepared(kind, LOG_PRIOR.float())
+    expected = mean(opinions.pooled)
+    if kind != "mean":
+        expected = product(opinions.pooled, dict(zip(STRANDS, made.priors, strict=True)), LOG_PRIOR.float())
+    torch.testing.assert_close(made(opinions), expected)  # stacking starts from the product
+
+
+def test_weighted_by_hand() -> None:
+    opinions, _ = drawn()
+    made = prepared("weighted", LOG_PRIOR.float())
+    made.exponents = torch.tensor([0.4, 0.1, 1.5])
+    evidence = [made.exponents[e] * (opinions.stacked[e] - made.expert_priors[e]) for e in range(3)]
+    torch.testing.assert_close(made(opinions), LOG_PRIOR.float() + sum(evidence))
+
+
+def test_weighted_has_the_exponents_of_the_pool() -> None:
+    opinions, targets = drawn()
+    weights = torch.rand(len(targets), generator=torch.Generator().manual_seed(1))
+    made = prepared("weighted", prior(targets, 3))
+    start = made.exponents
+    fit_late(made, opinions, (targets, weights))
+    found = fit_exponents(opinions.stacked, made.expert_priors, made.log_prior, (targets, weights), start)
+    assert torch.equal(made.exponents, found)
+    assert not torch.equal(made.exponents, start)
+
+
+def test_stacking_finds_the_minimum() -> None:
+    from scipy.optimize import minimize
+
+    opinions, targets = drawn(120, seed=3)
+    weights = torch.rand(120, generator=torch.Generator().manual_seed(1)) + 0.1
+    made = prepared("stacking", prior(targets, 3))
+    start = made(opinions).detach().double().numpy()
+    pooled = zip(STRANDS, made.priors, strict=True)
+    evidence = torch.cat([opinions.pooled[s] - p for s, p in pooled], 1).double().numpy()
+    share = (weights / weights.sum()).double().numpy()
+
+    def loss(flat: np.ndarray) -> float:
+        logits = start + evidence @ flat[:18].reshape(6, 3) + flat[18:]
+        logits = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        return float(-(share * logits[np.arange(120), targets.numpy()]).sum() + 0.05 / 2 * (flat**2).sum())
+
+    fit_late(made, opinions, (targets, weights), penalty=0.05)
+    assert made.stack is not None
+    assert made.bias is not None
+    found = torch.cat([made.stack.flatten(), made.bias]).detach().double().numpy()
+    reference = minimize(loss, np.zeros(21), options={"gtol": 1e-8})
+    assert loss(found) == pytest.approx(reference.fun, rel=1e-5)
+    np.testing.assert_allclose(found, reference.x, atol=5e-3)
 
 
 @pytest.mark.parametrize("kind", ["weighted", "stacking"])
 def test_fitting_improves_the_loss_on_new_rows_too(kind: str) -> None:
     """Both strands repeat the same noise, so the product counts it twice."""
-    logits, present, targets = random_logits(2000)
-    logits["text"] = logits["image"] + 0.1 * logits["text"]
-    old, new = slice(0, 1000), slice(1000, 2000)
-    made = fusion(kind, prior(targets, 3))
-    rows = lambda part, x: {s: v[part] for s, v in x.items()}  # noqa: E731
-    before = F.cross_entropy(made(rows(new, logits), rows(new, present)), targets[new]).item()
-    fit_late(made, rows(old, logits), rows(old, present), targets[old])
-    after = F.cross_entropy(made(rows(new, logits), rows(new, present)), targets[new]).item()
+    opinions, targets = drawn(2000)
+    image = opinions.pooled["image"]
+    pooled = {"image": image, "text": F.log_softmax(image + 0.1 * opinions.pooled["text"], 1)}
+    twice = Opinions(pooled, {"image": torch.stack([image, image]), "text": pooled["text"][None]})
+    old, new = torch.arange(1000), torch.arange(1000, 2000)
+    made = prepared(kind, prior(targets, 3))
+    made.priors = prior(targets, 3).expand(2, 3)
+    made.expert_priors = prior(targets, 3).expand(3, 3)
+    before = F.cross_entropy(made(twice.rows(new)), targets[new]).item()
+    fit_late(made, twice.rows(old), even(targets[old]))
+    after = F.cross_entropy(made(twice.rows(new)), targets[new]).item()
     assert after < before - 0.02
 
 
-def test_weighted_finds_the_minimum() -> None:
-    from scipy.optimize import minimize
-
-    logits, present, targets = random_logits()
-    made = fusion("weighted", prior(targets, 3))
-    logs = {s: F.log_softmax(v, 1).double() for s, v in logits.items()}
-
-    def loss(weights: np.ndarray) -> float:
-        out = product(logs, present, made.log_prior.double(), torch.tensor(weights))
-        return F.cross_entropy(out, targets).item() + 0.01 / 2 * float(((weights - 1) ** 2).sum())
-
-    fit_late(made, logits, present, targets)
-    assert made.weights is not None
-    np.testing.assert_allclose(made.weights.detach().numpy(), minimize(loss, [1.0, 1.0]).x, atol=2e-3)
-
-
 def test_the_penalty_pulls_to_the_product() -> None:
-    logits, present, targets = random_logits()
+    opinions, targets = drawn()
     norms = []
     for penalty in (1e-3, 1e-1, 10.0, 1e6):
-        made = fusion("stacking", prior(targets, 3))
-        fit_late(made, logits, present, targets, penalty)
+        made = prepared("stacking", prior(targets, 3))
+        fit_late(made, opinions, even(targets), penalty)
         norms.append(sum(float(p.detach().norm()) for p in made.parameters()))
     assert norms == sorted(norms, reverse=True)
     assert norms[0] > 0.3
     assert norms[-1] < 1e-5
 
 
-@pytest.mark.parametrize("kind", ["mean", "product"])
-def test_kinds_without_parameters_are_left_alone(kind: str) -> None:
-    logits, present, targets = random_logits()
-    made = fusion(kind)
-    before = made(logits, present)
-    fit_late(made, logits, present, targets)
-    assert torch.equal(made(logits, present), before)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_change_nothing(kind: str) -> None:
+    opinions, targets = drawn()
+    made = prepared(kind, LOG_PRIOR.float())
+    before = made(opinions)
+    fit_late(made, opinions.rows(torch.arange(0)), even(targets[:0]))
+    assert torch.equal(made(opinions), before)
+    if kind in ("mean", "product"):  # nothing in them can be fitted
+        fit_late(made, opinions, even(targets))
+        assert torch.equal(made(opinions), before)
 
 
-def test_late_head_fuses_what_its_heads_say() -> None:
-    shape = Shape.of({"image": 4, "text": 2}, 3)
-    heads = {s: StrandHead(s, shape) for s in ("image", "text")}
-    for head in heads.values():
-        torch.nn.init.normal_(head.layers[0].weight, generator=torch.Generator().manual_seed(3))  # type: ignore[arg-type]
-        head.log_prior = LOG_PRIOR.float()
-    features = {"image": torch.linspace(-1, 1, 16).view(4, 4), "text": torch.linspace(1, -1, 8).view(4, 2)}
-    found = LateHead(heads, fusion("product"))(features, PRESENT).softmax(1).detach()
-    said = {s: head(features, PRESENT).softmax(1).detach() for s, head in heads.items()}
-    joint = said["image"][0] * said["text"][0] / LOG_PRIOR.exp().float()
-    torch.testing.assert_close(found[0], joint / joint.sum())
-    torch.testing.assert_close(found[1], said["image"][1])
-    torch.testing.assert_close(found[2], said["text"][2])
-    torch.testing.assert_close(found[3], LOG_PRIOR.exp().float())
+def test_rows_of_opinions() -> None:
+    opinions, _ = drawn(5)
+    part = opinions.rows(torch.tensor([3, 1]))
+    assert torch.equal(part.pooled["text"], opinions.pooled["text"][[3, 1]])
+    assert torch.equal(part.stacked, opinions.stacked[:, [3, 1]])
+    assert torch.equal(opinions.stacked, torch.cat([opinions.experts["image"], opinions.experts["text"]]))

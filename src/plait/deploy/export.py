@@ -139,7 +139,7 @@ def _write(classifier: Classifier, folder: Path) -> dict[str, Any]:
         {"folder": f"text-{i}", **_text(encoder, folder / f"text-{i}")} for i, encoder in enumerate(encoders.text)
     ]
     shape, strands = classifier.spec_.shape, strands_of(classifier.spec_.model)
-    graphs.head_graph(classifier.head_, {strand: shape.dims[strand] for strand in strands}, folder / GRAPH)
+    graphs.head_graph(classifier.head_, {strand: shape.widths[strand] for strand in strands}, folder / GRAPH)
     head = {"kind": "onnx", "model": classifier.spec_.model}
     return describe(classifier.engine) | {"format": EXPORTED, "encoders": parts, "head": head}
 

@@ -41,7 +41,7 @@ class Model(nn.Module):
         heads: dict[str, Any] = dict(self.heads.items())
         experts = {s: head.opinions(features) for s, head in heads.items()}
         pooled = {s: head.pool(experts[s]) for s, head in heads.items()}
-        answers = self.log_prior.expand(len(next(iter(pooled.values()))), -1)
+        answers = self.log_prior.expand(next(iter(pooled.values())).shape[0], -1)
         for strand, alone in pooled.items():
             answers = torch.where(present[strand][:, None], alone, answers)
         if self.fusion is None:

@@ -62,6 +62,11 @@ class Shape:
         """Dense columns of each strand: what early fusion reads."""
         return {strand: sum(part.dense for part in parts) for strand, parts in self.parts.items()}
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Columns of each strand, scores too: what a whole model reads."""
+        return {strand: sum(part.dense + part.scores for part in parts) for strand, parts in self.parts.items()}
+
     def dense(self, strand: str, only: Sequence[int] | None = None) -> list[int]:
         """Columns of the dense features of a strand, or of some of its parts by number."""
         return self._columns(strand, range(len(self.parts[strand])) if only is None else only, scores=False)
@@ -139,7 +144,7 @@ class Expert(nn.Module):
             self.layers[0].fit(features[:, self.columns])  # type: ignore[operator]
 
     def forward(self, features: Tensor) -> Tensor:
-        logits = self.bias.expand(len(features), -1)
+        logits = self.bias.expand(features.shape[0], -1)
         if self.output is not None:
             logits = logits + self.output(self.layers(features[:, self.columns]))
         for answers in self.answers:
