@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from plait.config import Config
 from plait.fusion.batch import EVAL_BATCH, Strands
-from plait.fusion.calibration import fit_temperature
+from plait.fusion.calibration import fit_calibration
 from plait.fusion.strand import Expert, ExpertSpec, Shape
 from plait.logistic import Answers, DenseDesign, Design, Solution, SparseDesign, Trial, best_strength, solve
 from plait.loop import Curve, seeded
@@ -147,11 +147,12 @@ def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
 
 
 def loss_of(logits: Tensor, answers: Answers) -> float:
-    """Weighted cross-entropy at the best temperature: strong L2 makes an expert unsure, not wrong."""
+    """Weighted cross-entropy once calibrated: strong L2 makes an expert unsure, not wrong."""
     if not answers.weights.any():
         return 0.0
-    temperature = fit_temperature(logits, answers.targets, answers.weights)
-    losses = F.cross_entropy(logits / temperature, answers.targets, reduction="none")
+    flat = torch.full((answers.classes,), 1 / answers.classes).log()
+    calibrated = fit_calibration(logits, answers.targets, flat, answers.weights)(logits, flat)
+    losses = F.nll_loss(calibrated, answers.targets, reduction="none")
     return float((losses * answers.weights).sum() / answers.weights.sum())
 
 

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from plait.config import Config, HuseConfig, TowersConfig
 from plait.encoders.pair import EncoderPair
@@ -351,9 +350,9 @@ class Fitter:
         """How much worse a strand does on new rows than on those its encoder has seen, as a share of the latter."""
         fit = self._strand(strand)
         rows = self.task.train.present[strand]
-        said = torch.stack([one.train_logits for one in fit.fits]) / fit.head.temperatures[:, None, None]
+        said = fit.head.calibrated(torch.stack([one.train_logits for one in fit.fits]))
         with torch.no_grad():
-            answers = fit.head.pool(F.log_softmax(said, dim=2)).argmax(1)
+            answers = fit.head.pool(said).argmax(1)
             new = (fit.head.pool(fit.held.log_probs).argmax(1) == fit.held.answers.targets).float().mean().item()
         known = (answers[rows] == self.task.targets[rows]).float().mean().item()
         return max(0.0, 1 - new / max(known, 1e-6))

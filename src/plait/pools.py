@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.experts import ExpertFit
-from plait.fusion.calibration import fit_temperature
+from plait.fusion.calibration import Calibration, fit_calibration, fit_temperature
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
 from plait.fusion.strand import StrandHead
 from plait.logistic import Answers
@@ -70,14 +70,14 @@ class Held:
 
     Attributes:
         log_probs: (E, R, K). priors: (E, K). log_prior: (K,). answers: of the R rows.
-        temperatures: of each expert.
+        calibrations: of each expert.
     """
 
     log_probs: Tensor
     priors: Tensor
     log_prior: Tensor
     answers: Answers
-    temperatures: list[float]
+    calibrations: list[Calibration]
 
     def join(self, way: Way) -> Callable[[Tensor], Joined]:
         """Fit a way to rows, its temperature too."""
@@ -121,14 +121,14 @@ class Taught:
 
 def held_by(fits: Sequence[ExpertFit], rows: Tensor, answers: Answers, taught: Taught) -> Held:
     """Calibrate experts on held-out rows: (R,) their numbers, those that have the strand, and their answers."""
-    said, priors, temperatures = [], [], []
+    said, priors, calibrations = [], [], []
     for fit in fits:
         logits = fit.held_logits[rows]
-        temperature = fit_temperature(logits, answers.targets, answers.weights)
-        said.append(F.log_softmax(logits / temperature, dim=1))
-        priors.append(taught.prior(F.log_softmax(fit.train_logits / temperature, dim=1)))
-        temperatures.append(temperature)
-    return Held(torch.stack(said), torch.stack(priors), taught.log_prior, answers, temperatures)
+        calibration = fit_calibration(logits, answers.targets, taught.log_prior, answers.weights)
+        said.append(calibration(logits, taught.log_prior))
+        priors.append(taught.prior(calibration(fit.train_logits, taught.log_prior)))
+        calibrations.append(calibration)
+    return Held(torch.stack(said), torch.stack(priors), taught.log_prior, answers, calibrations)
 
 
 def choose(held: Held, ways: Sequence[Way], seed: int) -> tuple[Way, float, Tensor]:
@@ -146,13 +146,13 @@ def head_of(head: StrandHead, way: Way, held: Held, fits: Sequence[ExpertFit], t
     numbers = list(way.experts)
     for expert, number in zip(head.experts, numbers, strict=True):
         expert.load_state_dict(fits[number].state, strict=False)
-    head.temperatures = torch.tensor([held.temperatures[i] for i in numbers])
+    head.temperatures = torch.tensor([held.calibrations[i].temperature for i in numbers])
+    head.noises = torch.tensor([held.calibrations[i].noise for i in numbers])
     head.priors, head.log_prior = held.priors[numbers], held.log_prior
     if len(numbers) > 1:
         everything = torch.arange(len(held.answers.targets))
         head.exponents = held.exponents(way, everything) if way.weighted else torch.zeros(len(numbers))
     pooled = head.pool(held.log_probs[numbers])
     head.temperature = torch.tensor(fit_temperature(pooled, held.answers.targets, held.answers.weights))
-    known = torch.stack([fits[i].train_logits for i in numbers]) / head.temperatures[:, None, None]
-    head.prior = taught.prior(head.pool(F.log_softmax(known, dim=2)))
+    head.prior = taught.prior(head.pool(head.calibrated(torch.stack([fits[i].train_logits for i in numbers]))))
     return head.eval()

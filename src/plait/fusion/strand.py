@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plait.fusion.calibration import with_noise
 from plait.fusion.pool import log_pool, mean_pool
 
 STRANDS = ("image", "text")
@@ -158,7 +159,7 @@ class StrandHead(nn.Module):
     ``forward(features, present)``: features[strand] (B, D) float, present[strand] (B,) bool -> (B, K).
 
     Attributes:
-        experts: E of them. temperatures: (E,) that calibrate each.
+        experts: E of them. temperatures, noises: (E,) that calibrate each.
         exponents: (E,) of the log-opinion pool; all zero: the arithmetic mean of the probabilities instead.
         priors: (E, K) log class shares that each expert was trained with, which pools and products take out.
         prior: (K,) the same of the pool. log_prior: (K,) what a row without the strand gets.
@@ -166,6 +167,7 @@ class StrandHead(nn.Module):
     """
 
     temperatures: Tensor
+    noises: Tensor
     exponents: Tensor
     priors: Tensor
     prior: Tensor
@@ -177,6 +179,7 @@ class StrandHead(nn.Module):
         self.strand = strand
         self.experts = nn.ModuleList(Expert(strand, spec, shape) for spec in specs)
         self.register_buffer("temperatures", torch.ones(len(specs)))
+        self.register_buffer("noises", torch.zeros(len(specs)))
         self.register_buffer("exponents", torch.ones(len(specs)) / len(specs))
         self.register_buffer("priors", torch.zeros(len(specs), shape.classes))
         self.register_buffer("prior", torch.zeros(shape.classes))
@@ -186,7 +189,12 @@ class StrandHead(nn.Module):
     def opinions(self, features: Mapping[str, Tensor]) -> Tensor:
         """(E, B, K) calibrated log-probabilities of each expert."""
         logits = torch.stack([expert(features[self.strand]) for expert in self.experts])
-        return F.log_softmax(logits / self.temperatures[:, None, None], dim=2)
+        return self.calibrated(logits)
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """(E, B, K) logits of the experts -> calibrated log-probabilities."""
+        log_probs = F.log_softmax(logits / self.temperatures[:, None, None], dim=2)
+        return with_noise(log_probs, self.log_prior, self.noises[:, None, None])
 
     def pool(self, opinions: Tensor) -> Tensor:
         """(E, B, K) -> (B, K) calibrated log-probabilities."""
