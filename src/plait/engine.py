@@ -16,6 +16,7 @@ import numpy as np
 from plait.config import Config
 from plait.data.pairs import ImageRef
 from plait.data.read import read_as
+from plait.data.sketch import Sketch
 from plait.encoders.pair import EncoderPair
 from plait.encoding import Features, decode, encode, report_problems
 
@@ -48,6 +49,7 @@ class Engine:
         model: image, text, late or early.
         fingerprint: of the folder it was opened from: equal for equal encoders, head and labels; else empty.
         metrics: what is known of the fit: rows, validation loss, a note.
+        seen: the rows that it has learnt from; None where that is not known. folder: that it was opened from.
         warnings: what counted as missing in the last rows. seconds: how long they took to encode, for each strand.
     """
 
@@ -58,6 +60,8 @@ class Engine:
     config: Config
     fingerprint: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+    seen: Sketch | None = None
+    folder: str = ""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 

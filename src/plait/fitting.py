@@ -37,6 +37,7 @@ class Task:
         val: M rows that choose epochs, temperatures and kinds of fusion. val_targets: (M,) int64.
         classes: K.
         seen: strands whose encoder was itself trained on the rows of `train`.
+        val_seen: an encoder was itself trained on a good part of the rows of `val`.
         class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
     """
 
@@ -47,6 +48,7 @@ class Task:
     val_targets: Tensor
     classes: int
     seen: frozenset[str] = frozenset()
+    val_seen: bool = False
     class_vectors: Tensor | None = None
 
 

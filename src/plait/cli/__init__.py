@@ -12,7 +12,18 @@ import typer
 from plait import __version__
 from plait.cli.app import app_command
 from plait.cli.export import export
-from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Strict, Val, settings_of
+from plait.cli.options import (
+    DATA_HELP,
+    AllowSeen,
+    ConfigFile,
+    Overwrite,
+    Preset,
+    Set,
+    Strict,
+    Test,
+    Val,
+    settings_of,
+)
 from plait.cli.serve import serve
 from plait.cli.tune import tune
 from plait.errors import DataError, PlaitError, RunError
@@ -63,14 +74,13 @@ def demo(
 def compare(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for compare.json and report.html.")],
-    test: Annotated[
-        str | None, typer.Option(help="Test rows; default: the source's own test split, or held out.")
-    ] = None,
+    test: Test = None,
     val: Val = None,
     preset: Preset = None,
     config: ConfigFile = None,
     set_: Set = None,
     strict: Strict = False,
+    allow_seen: AllowSeen = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train image, text, late and early fusion on the same rows; one table and one report.
@@ -81,11 +91,11 @@ def compare(
     from plait.progress import say
 
     settings = settings_of(preset, config, set_, strict)
-    sources = {"data": data, "val": val, "test": test}
+    sources = {"data": data, "val": val, "test": test, "allow_seen": allow_seen}
     inputs = claim(out, {"command": "compare", **sources, "config": settings.model_dump()}, overwrite)
     from plait.comparison import compare as run
 
-    evaluation = run(data, test, settings, val)
+    evaluation = run(data, test, settings, val, allow_seen)
     say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
     print_table(evaluation)
     write_comparison(evaluation, out, inputs)
@@ -95,6 +105,7 @@ def compare(
 def fit(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write: all that predicting needs.")],
+    test: Test = None,
     val: Val = None,
     preset: Preset = None,
     config: ConfigFile = None,
@@ -102,9 +113,10 @@ def fit(
     strict: Strict = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train one classifier and keep it in a run folder.
+    """Train one classifier and keep it in a run folder; measure it on the test rows that compare would keep apart.
 
     [bold]plait fit train.csv --out run --set model=early[/bold]  (image, text, late, early; auto picks the best)
+    [bold]plait fit train.csv --out run --set data.test_fraction=0[/bold]  (train on every row)
     """
     from plait.progress import say
 
@@ -113,12 +125,19 @@ def fit(
 
     require_free(out, overwrite)
     from plait.classifier import Classifier
+    from plait.data.partition import divide
+    from plait.outputs import measure_apart
+    from plait.tuned import learnt_by, strands_to_fit
 
-    classifier = Classifier(settings).fit(data, val)
+    parts = divide(data, settings, val=val, test=test, learnt=learnt_by(settings, strands_to_fit(settings)))
+    classifier = Classifier(settings).fit(parts.train, parts.val)
+    figure = measure_apart(classifier, parts.test) if parts.test is not None else ""
     classifier.save(out, overwrite)
     known = classifier.metrics_
     size = f"{known['rows']:,} rows, {known['classes']} classes, {known['seconds']:.1f} s"
     say(f"{classifier.spec_.model} ({known['note']}): {size}")
+    if figure:
+        say(figure)
     print(out)
 
 
@@ -129,13 +148,15 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
     set_: Set = None,
     strict: Strict = False,
+    allow_seen: AllowSeen = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a run on labelled rows."""
     from plait.outputs import claim, evaluate_run, print_table, write_metrics
 
-    inputs = claim(out, {"command": "evaluate", "run": str(run), "data": data}, overwrite) if out else None
-    evaluation: Evaluation = evaluate_run(_load(run, set_, strict, labelled=True), data)
+    sources = {"run": str(run), "data": data, "allow_seen": allow_seen}
+    inputs = claim(out, {"command": "evaluate", **sources}, overwrite) if out else None
+    evaluation: Evaluation = evaluate_run(_load(run, set_, strict, labelled=True), data, allow_seen)
     print_table(evaluation)
     if out is not None and inputs is not None:
         write_metrics(evaluation, out, inputs)

@@ -18,14 +18,14 @@ import numpy as np
 
 from plait.data.columns import Columns, resolve, split_name, split_order
 from plait.data.convert import image_array, text_array
-from plait.data.pairs import COLUMNS, Pairs, content_hash, features
+from plait.data.pairs import COLUMNS, GROUP, Pairs, content_hash, features
 from plait.errors import DataError
 from plait.progress import bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1  # of the cached tables; a new number leaves the old ones unread
+FORMAT = 2  # of the cached tables; a new number leaves the old ones unread
 BATCH = 1000  # rows; with images inside, some tens of megabytes
 
 
@@ -69,13 +69,13 @@ def build(parts: Callable[[], list[Part]], columns: Columns, source: str, key: A
 
     if key is None:
         table = _unique(lambda naming: _in_memory(parts(), columns, source, naming), source)
-        return _pairs(Dataset(table), table.schema.metadata, source)
+        return _pairs(Dataset(table), table.schema.metadata, source, columns)
     file = cache_folder() / f"{content_hash(json.dumps([FORMAT, repr(columns), key]).encode()).hex()}.arrow"
     if not file.exists():
         _write_file(file, parts(), columns, source)
     with open_stream(file) as stream:
         metadata = stream.schema.metadata
-    return _pairs(Dataset.from_file(str(file)), metadata, source)
+    return _pairs(Dataset.from_file(str(file)), metadata, source, columns)
 
 
 def cache_folder() -> Path:
@@ -132,7 +132,7 @@ def _in_memory(parts: list[Part], columns: Columns, source: str, naming: str) ->
 def _schema(parts: list[Part]) -> pa.Schema:
     from datasets import Features, Value
 
-    schema = Features({**features(), "split": Value("string")}).arrow_schema
+    schema = Features({**features(), GROUP: Value("string"), "split": Value("string")}).arrow_schema
     names = list(dict.fromkeys(name for part in parts for name in part.names))
     return schema.with_metadata({**schema.metadata, b"plait": json.dumps(names).encode()})
 
@@ -156,7 +156,7 @@ def _convert_all(
     start = 0
     with bar(f"reading {Path(source).name}", sum(part.rows for part in parts)) as advance:
         for part, choice in zip(parts, choices, strict=True):
-            for batch in part.batches(list(choice.values())):
+            for batch in part.batches(list(dict.fromkeys(choice.values()))):
                 yield _convert(batch, part, choice, start, naming)
                 start += batch.num_rows
                 advance(batch.num_rows)
@@ -167,7 +167,7 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
     import pyarrow.compute as pc
 
     out: dict[str, pa.Array] = {}
-    for role in ("id", "text", "label", "split"):
+    for role in ("id", "text", "label", GROUP, "split"):
         name = choice.get(role)
         if name is None:
             out[role] = pa.nulls(batch.num_rows, pa.string())
@@ -190,7 +190,7 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
         out["id"] = rows
     if naming == "split" and "id" in choice:
         out["id"] = pc.binary_join_element_wise(pc.fill_null(out["split"], "none"), out["id"], "/")
-    names = [*COLUMNS, "split"]
+    names = [*COLUMNS, GROUP, "split"]
     return pa.RecordBatch.from_arrays([out[name] for name in names], schema=_schema([part]))
 
 
@@ -220,7 +220,7 @@ def _unique(write: Callable[[str], pa.Table], source: str) -> pa.Table:
     )
 
 
-def _pairs(table: Any, metadata: dict[bytes, bytes], source: str) -> Pairs:
+def _pairs(table: Any, metadata: dict[bytes, bytes], source: str, columns: Columns) -> Pairs:
     import pyarrow.compute as pc
 
     column = table.data.column("split")
@@ -231,4 +231,5 @@ def _pairs(table: Any, metadata: dict[bytes, bytes], source: str) -> Pairs:
     for name in sorted(names, key=split_order):
         inside = [pc.fill_null(pc.equal(column, raw), False).to_numpy() for raw in names[name]]
         splits[name] = np.flatnonzero(np.logical_or.reduce(inside)).astype(np.int64)
-    return Pairs(table.select_columns(list(COLUMNS)), source, splits, tuple(json.loads(metadata[b"plait"])))
+    wanted = [*COLUMNS, GROUP] if columns.group is not None else list(COLUMNS)
+    return Pairs(table.select_columns(wanted), source, splits, tuple(json.loads(metadata[b"plait"])))

@@ -26,23 +26,32 @@ _SPLIT_NAMES = {
 }
 
 
+SHARED = ("pair", "text", "image")  # what rows may share to be of one group, where ``data.group`` names no column
+
+
 @dataclass(frozen=True)
 class Columns:
-    """The user's names for the columns; None: guess."""
+    """The user's names for the columns; None: guess (but a group, which is then not read)."""
 
     id: str | None = None
     image: str | None = None
     text: str | None = None
     label: str | None = None
+    group: str | None = None
+
+
+def group_column(group: str) -> str | None:
+    """The column that a value of ``data.group`` names; None for ``pair``, ``text``, ``image`` and joined ones."""
+    return None if set(group.split("+")) <= set(SHARED) else group
 
 
 def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str]:
     """Say which of `names` holds the id, image, text, label and split; roles without a column are left out.
 
-    Raises DataError where a column named by the user is not there or is named twice, or where there is
-    neither an image nor a text column.
+    Raises DataError where a column named by the user is not there or is named twice (a group may be anything else,
+    too), or where there is neither an image nor a text column.
     """
-    chosen = {role: name for role, name in asdict(columns).items() if name is not None}
+    chosen = {role: name for role, name in asdict(columns).items() if name is not None and role != "group"}
     for role, name in chosen.items():
         if name not in names:
             raise DataError(f"{where}: no column '{name}' for data.{role}.{did_you_mean(name, names)}")
@@ -61,6 +70,11 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
             f"{where}: neither an image nor a text column among {', '.join(names)}; "
             "name them with --set data.image=COLUMN --set data.text=COLUMN"
         )
+    if columns.group is not None:
+        if columns.group not in names:
+            hint = did_you_mean(columns.group, [*names, *SHARED])
+            raise DataError(f"{where}: no column '{columns.group}' for data.group.{hint}")
+        chosen["group"] = columns.group
     return chosen
 
 

@@ -8,13 +8,12 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.config import Config
 from plait.data.build import BATCH, Part, build, cache_folder
-from plait.data.columns import Columns, is_split_name, split_name, split_order
+from plait.data.columns import Columns, group_column, is_split_name, split_name, split_order
 from plait.data.files import open_file, table_suffix
 from plait.data.folders import class_folders, is_image, metadata_files, metadata_folder, walk
 from plait.data.food101 import is_kaggle, read_kaggle
@@ -63,11 +62,16 @@ def read(
     return pairs if split is None else pairs.split(split_name(split))
 
 
-def read_as(source: Any, config: Config) -> Pairs:
-    """Read a source as the configuration says: its columns, its root, and texts cleaned or not."""
+def read_as(source: Any, config: Config, grouped: bool = False) -> Pairs:
+    """Read a source as the configuration says: its columns, its root, and texts cleaned or not.
+
+    Args:
+        grouped: read the column of ``data.group``, too, where it names one.
+    """
     data = config.data
-    pairs = read(source, columns=Columns(data.id, data.image, data.text, data.label), root=data.root)
-    return replace(pairs, cleaned=True) if config.text.clean else pairs
+    group = group_column(data.group) if grouped else None
+    pairs = read(source, columns=Columns(data.id, data.image, data.text, data.label, group), root=data.root)
+    return pairs.as_cleaned() if config.text.clean else pairs
 
 
 def _read_name(name: str, columns: Columns, root: str | None) -> Pairs:

@@ -39,6 +39,7 @@ class Evaluation:
         seconds: wall seconds of each stage, e.g. ``{"read": s, "encode_image": s, "encode_text": s, "total": s}``.
         warnings: one line each on what was treated as missing, and why.
         encoded: how many inputs were new and had to be encoded; the others came from the feature store.
+        seen: (N,) bool: rows that an encoder or the run has learnt from; None where there are none.
     """
 
     labels: list[str]
@@ -49,3 +50,4 @@ class Evaluation:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     encoded: int = 0
+    seen: np.ndarray | None = None  # (N,) bool: rows that an encoder or the run has learnt from
