@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
 from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
-from plait.data.pairs import Pairs
 from plait.data.partition import divide
-from plait.data.sketch import require_unseen, seen_by_any
+from plait.data.sketch import seen_rows
 from plait.errors import DataError
 from plait.fitting import Fitter
 from plait.fusion.batch import logits
@@ -53,7 +50,8 @@ def compare(
         raise DataError(f"{parts.train.source}: no test rows; give --test, or data.test_fraction above 0")
     train_pairs, val_pairs, test_pairs = parts.train, parts.val, parts.test
     require_labels(test_pairs)
-    seen = _seen(test_pairs, config, allow_seen)
+    known = {name: one.sketch for name, one in pretuned(config, STRANDS).items()}
+    seen = seen_rows(known, test_pairs, allow_seen, "test rows", REMEDY)
     prepared = Preparation(train_pairs, config, val=val_pairs)
     require_known_labels(test_pairs, prepared.labels)
     prepared.seconds["read"] = time.perf_counter() - start
@@ -79,16 +77,3 @@ def compare(
         warnings=prepared.warnings,
         seen=seen,
     )
-
-
-def _seen(test: Pairs, config: Config, allowed: bool) -> np.ndarray | None:
-    """(N,) bool: test rows that a tuned encoder has seen; None where there are none.
-
-    Raises:
-        DataError: there are some, and they are not allowed.
-    """
-    known = {name: one.sketch for name, one in pretuned(config, STRANDS).items()}
-    if not allowed:
-        require_unseen(known, test, "test rows", REMEDY)
-    seen = seen_by_any(known, test)
-    return seen if seen.any() else None

@@ -83,7 +83,7 @@ def evaluate_run(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluat
 
     from plait.data.check import require_known_labels, require_labels
     from plait.data.read import read_as
-    from plait.data.sketch import require_unseen
+    from plait.data.sketch import seen_rows
     from plait.features import FeatureStore
 
     start = time.perf_counter()
@@ -92,9 +92,8 @@ def evaluate_run(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluat
     require_known_labels(pairs, engine.labels)
     if engine.seen is None:
         say("warning: this run does not say which rows it has learnt from, and these may be among them")
-    elif not allow_seen:
-        require_unseen({_name(engine): engine.seen}, pairs, "rows", REMEDY)
-    seen = engine.seen.seen(pairs) if engine.seen is not None else np.zeros(len(pairs), bool)
+    known = {_name(engine): engine.seen} if engine.seen is not None else {}
+    seen = seen_rows(known, pairs, allow_seen, "rows", REMEDY)
     seconds = {"read": time.perf_counter() - start}
     probabilities = engine.predict_proba(pairs, FeatureStore(engine.config.store))
     seconds |= engine.seconds
@@ -106,7 +105,7 @@ def evaluate_run(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluat
     models = {engine.model: result}
     return Evaluation(
         engine.labels, targets, models, pairs, rows, seconds=seconds, warnings=engine.warnings,
-        seen=seen if seen.any() else None,
+        seen=seen,
     )  # fmt: skip
 
 

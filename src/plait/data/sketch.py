@@ -16,6 +16,7 @@ import numpy as np
 
 from plait.data.pairs import Pairs, text_key
 from plait.errors import DataError, EncoderError
+from plait.progress import say
 
 SEEN = "seen.safetensors"  # the file of a sketch, in the folder of an encoder or a run
 MOST = 2**20  # keys of a sketch: 8 MiB
@@ -131,16 +132,6 @@ class Sketch:
     def __or__(self, other: Sketch) -> Sketch:
         return _fitting(self.learnt | other.learnt, self.met | other.met, min(self.limit, other.limit))
 
-    @property
-    def unlabelled(self) -> Sketch:
-        """The same rows, all of them as if met without their labels."""
-        return Sketch(met=self.learnt | self.met, limit=self.limit)
-
-    @property
-    def kept(self) -> float:
-        """The share of keys that lie below the limit."""
-        return self.limit / EVERY
-
     def learnt_from(self, pairs: Pairs) -> np.ndarray:
         """(N,) bool: rows that are known to have been learnt from."""
         return self.learnt.among(_Rows.of(pairs))
@@ -208,21 +199,25 @@ def same_rows(pairs: Pairs, others: Pairs) -> np.ndarray:
     return Keys.of(_Rows.of(others)).among(_Rows.of(pairs))
 
 
-def require_unseen(known: Mapping[str, Sketch], pairs: Pairs, what: str, remedy: str) -> None:
-    """Raise DataError where one of the named sketches has seen a row; the error names the one that has seen most."""
-    found = {name: sketch for name, sketch in known.items() if sketch.seen(pairs).any()}
-    if not found:
-        return
-    shares = {name: sketch.share_seen(pairs) for name, sketch in found.items()}
-    name = max(shares, key=lambda one: shares[one])
-    exact = found[name].limit == EVERY
-    count = f"{round(shares[name] * len(pairs)):,}" if exact else f"about {max(1, round(shares[name] * len(pairs))):,}"
-    raise DataError(f"{name} has seen {count} of {len(pairs):,} {what} ({shares[name]:.1%}) in its training; {remedy}")
+def seen_rows(known: Mapping[str, Sketch], pairs: Pairs, allowed: bool, what: str, remedy: str) -> np.ndarray | None:
+    """(N,) bool: rows that one of the sketches knows; None where none of them knows any.
 
+    Args:
+        known: sketches by the names of the encoders or runs they are of.
+        allowed: seen rows are no error.
+        what: what to call the rows in a message. remedy: what to do about them.
 
-def seen_by_any(known: Mapping[str, Sketch], pairs: Pairs) -> np.ndarray:
-    """(N,) bool: rows that one of the sketches knows."""
-    found = np.zeros(len(pairs), bool)
-    for sketch in known.values():
-        found |= sketch.seen(pairs)
-    return found
+    Raises:
+        DataError: a row was seen and none is allowed; the error names the sketch that knows most.
+    """
+    found = {name: seen for name, sketch in known.items() if (seen := sketch.seen(pairs)).any()}
+    if not allowed and found:
+        shares = {name: known[name].share_seen(pairs) for name in found}
+        name = max(shares, key=lambda one: shares[one])
+        exact, count = known[name].limit == EVERY, max(1, round(shares[name] * len(pairs)))
+        rows = f"{'' if exact else 'about '}{count:,} of {len(pairs):,} {what} ({100 * shares[name]:.1f} %)"
+        raise DataError(f"{name} has seen {rows} in its training; {remedy}")
+    for name in found:
+        if known[name].limit < EVERY:
+            say(f"warning: {name} keeps a sample of the rows it has seen; others of its rows count as unseen here")
+    return np.any([*found.values()], axis=0) if found else None
