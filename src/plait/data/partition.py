@@ -145,7 +145,7 @@ def _left_out(count: int, what: str, name: str, group: str) -> str:
     if group == "pair":
         how = f"is also a {name} row" if one else f"are also {name} rows"
     else:
-        how = f"share{'s' if one else ''} '{group}' with {name} rows"
+        how = f"{'is' if one else 'are'} of one group ({group}) with {name} rows"
     return f"{rows} {how} and {'is' if one else 'are'} left out of {what}"
 
 
@@ -177,15 +177,15 @@ def _note(notes: list[str], line: str) -> None:
 def groups_of(tables: Sequence[Pairs], group: str) -> list[np.ndarray]:
     """What group each row of some tables is of, as ``data.group`` says: (N,) int64 for each table.
 
-    Rows are of one group where they share a pair, text, image or the value of a column, or are joined by a chain of
-    rows that do; a row that has no such thing is a group of its own.
+    Rows are of one group where they are the same pair, share their text, image or the value of a column, or are joined
+    by a chain of rows that do; a row that has no such thing is a group of its own.
 
     Raises:
         DataError: a table has no such column.
     """
     column = group_column(group)
-    parts = [column] if column else group.split("+")
-    found = _connected([_numbered(tables, part) for part in parts])
+    parts = {"pair", *([column] if column else group.split("+"))}
+    found = _connected([_numbered(tables, part) for part in sorted(parts)])
     ends = np.cumsum([len(pairs) for pairs in tables])
     return np.split(found, ends[:-1])
 
