@@ -86,7 +86,8 @@ class Preparation:
         self.val_seen = worst is not None and shares[worst] > SEEN
         if worst is not None and shares[worst] > 0:
             few = ", as too few rows are new to it" if self.val is None else ""
-            line = f"{worst} has learnt from {shares[worst]:.1%} of the validation rows{few}; it does better on them"
+            share = f"{100 * shares[worst]:.1f} %"
+            line = f"{worst} has learnt from {share} of the validation rows{few}; it does better on them"
             say(f"warning: {line}")
             self.warnings.append(line)
         for strand in self.strands:
