@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -18,6 +19,17 @@ def contents(pairs: Pairs) -> list[tuple[bytes, str, str]]:
 
 def as_table(pairs: Pairs, file: Path) -> Path:
     write_pairs(pairs, file)
+    return file
+
+
+def as_csv(pairs: Pairs, file: Path) -> Path:
+    """A table beside a folder of its images."""
+    with file.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["photo", "title", "category"])
+        for row, (image, text, label) in enumerate(contents(pairs)):
+            put(file.parent / "photos" / f"{row}.png", image)
+            writer.writerow([f"photos/{row}.png" if image else "", text, label])
     return file
 
 
