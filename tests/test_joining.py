@@ -112,7 +112,7 @@ def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows
     pairs = Pairs.from_columns(images, rows[1], labels=drawn.labels)
     layers = ("joint.image=all", "joint.text=all", f"text.model={model.format(folder=text_folder)}")
     config = toy_config(*JOINT, *layers, "joint.epochs=3", "head.early=towers")
-    prepared = Preparation(pairs, config, val=pairs)
+    prepared = Preparation(plait.draw(rows=64, seed=7, size=32), config, val=pairs)
     fitted = fit_model(prepared, Fitter(prepared.task(), config, prepared.device), "early")
     assert fitted.encoders is not None
     was, now = prepared.encoders.text, fitted.encoders.text
