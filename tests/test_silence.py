@@ -157,7 +157,7 @@ def test_inputs_say_which_columns_were_taken(
 ) -> None:
     source = home / "listings.csv"
     taken = dict(zip(("id", "image", "text", "label"), HEADER, strict=True))
-    for verb in (("evaluate", fitted, source), ("compare", source, *quick)):
+    for verb in (("evaluate", fitted, source, "--allow-seen"), ("compare", source, *quick)):
         for _ in range(2):  # what was found in the inputs is no other input
             code, _, err = run(*verb, "--out", tmp_path / str(verb[0]))
             assert code == 0, err
@@ -200,8 +200,9 @@ def test_tune_image_names_unreadable_images(run: Run, home: Path, rows: Rows, qu
     (home / "pics" / "text.png").write_text("soup of the day")
     spoilt = [(row[0], "pics/text.png", *row[2:]) if row[0] in ("r3", "r8") else row for row in rows]
     spoilt[5] = ("r5", "pics/gone.png", *rows[5][2:])
-    source, val = table(home / "spoilt.csv", HEADER, spoilt), home / "listings.csv"
-    settings = ("--set", "image.train.epochs=1", "--set", "image.size=48")
+    source = table(home / "spoilt.csv", HEADER, spoilt)
+    val = table(home / "val.csv", HEADER, [(*row[:2], f"{row[2]} again", row[3]) for row in rows])
+    settings = ("--set", "image.train.epochs=1", "--set", "image.size=48", "--set", "data.test_fraction=0")
     code, _, err = run("tune", "image", source, "--val", val, "--out", tmp_path / "tuned", *quick, *settings)
     assert code == 0, err
     broken = f"image '{home}/pics/text.png' cannot be read (not an image)"

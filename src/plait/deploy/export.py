@@ -139,7 +139,8 @@ def _write(classifier: Classifier, folder: Path) -> dict[str, Any]:
         {"folder": f"text-{i}", **_text(encoder, folder / f"text-{i}")} for i, encoder in enumerate(encoders.text)
     ]
     shape, strands = classifier.spec_.shape, strands_of(classifier.spec_.model)
-    graphs.head_graph(classifier.head_, {strand: shape.dims[strand] for strand in strands}, folder / GRAPH)
+    widths = {strand: sum(part.dense + part.scores for part in shape.parts[strand]) for strand in strands}
+    graphs.head_graph(classifier.head_, widths, folder / GRAPH)
     for name, sketch in classifier.seen_.items():
         sketch.save(folder / name)
     head = {"kind": "onnx", "model": classifier.spec_.model}
