@@ -41,6 +41,10 @@ def table(columns: dict[str, list[Any]]) -> Any:
     return pd.DataFrame(columns)
 
 
+def as_rows(file: Path, header: list[str], rows: list[list[str]]) -> Path:
+    return write(file, "".join(f"{','.join(row)}\n" for row in [header, *rows]))
+
+
 def config(*overrides: str) -> Config:
     return configure(overrides=list(overrides))
 
@@ -249,6 +253,36 @@ def test_a_group_that_is_no_column(tmp_path: Path) -> None:
     assert fails(pairs, config("data.group=pairs")) == ("pairs: no column 'pairs' for data.group. Did you mean 'pair'?")
     # Runs keep the key, but new rows to predict need no such column.
     assert read(source).table.column_names == ["id", "image", "text", "label"]
+
+
+def test_given_rows_are_read_with_the_columns_of_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[f"soup {i}", "ab"[i % 2], f"s{i // 4}"] for i in range(40)]
+    source = as_rows(tmp_path / "a.csv", ["caption", "label", "shop"], rows)
+    # The usual names would take "text", and the group of training rows is read where it is asked for alone.
+    given = [[f"stew {i}", "no", "ab"[i % 2], f"s{i}"] for i in range(4)]
+    test = as_rows(tmp_path / "b.csv", ["caption", "text", "label", "shop"], given)
+    parts = divide(source, config("data.group=shop"), test=test)
+    assert parts.test is not None
+    assert parts.test.texts == [f"stew {i}" for i in range(4)]
+    assert parts.test.taken == parts.train.taken == {"text": "caption", "label": "label", "group": "shop"}
+    assert sorted({*range(40)} - {int(text.split()[1]) for text in (parts.train.texts + parts.val.texts) if text}) == (
+        [*range(16)]
+    )
+    assert "text" not in (divide(source, config(), test=test).test or parts.test).taken.values()
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        f"{source}: text from 'caption', label from 'label'",
+        f"{test}: text from 'caption', label from 'label'; ignored: text",
+    ]
+    bare = as_rows(tmp_path / "c.csv", ["text", "caption", "label"], [["no", "stew", "a"]])
+    assert fails(source, config("data.group=shop"), test=bare) == (
+        f"{bare}: no column 'shop' for data.group. Known: caption, image, label, pair, text, text."
+    )
+    other = as_rows(tmp_path / "d.csv", ["words", "image", "label", "shop"], [["stew", "", "a", "s"]])
+    assert fails(source, config("data.group=shop"), val=other) == (
+        f"{other}: the training rows have a text from column 'caption', and this table has no such column "
+        "(columns: words, image, label, shop); rename its column, or add one, which may be empty"
+    )
+    assert len(divide(source, config(), val=other, strands=("image",)).val) == 1
 
 
 def test_a_column_may_be_the_group_and_something_else(tmp_path: Path) -> None:
