@@ -81,16 +81,22 @@ def test_fit_evaluate_predict(run: Run, table: Path, quick: list[str], tmp_path:
     folder, out = tmp_path / "run", tmp_path / "evaluation"
     code, printed, err = run("fit", table, "--out", folder, *quick, "--set", "model=late")
     assert (code, printed) == (0, f"{folder}\n"), err
-    code, _, err = run("evaluate", folder, table, "--out", out)
+    assert plait.load(folder).metrics_["rows"] == 128
+    kept = plait.load(folder).metrics_["test"]
+    assert f"\naccuracy on 32 rows kept apart: {kept['accuracy']:.2%}\n" in err
+    assert kept["rows"] == 32
+    new = tmp_path / "new.parquet"
+    write_pairs(plait.draw(rows=80, seed=9, size=32), new)
+    code, _, err = run("evaluate", folder, new, "--out", out)
     assert code == 0, err
     metrics = json.loads((out / "metrics.json").read_text())["models"]["late"]
     assert set(metrics) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds", "interval"}
-    code, printed, err = run("predict", folder, table, "--explain")
+    code, printed, err = run("predict", folder, new, "--explain")
     assert code == 0, err
     rows = list(csv.DictReader(io.StringIO(printed)))
-    assert [row["id"] for row in rows] == plait.read(table).ids
+    assert [row["id"] for row in rows] == plait.read(new).ids
     assert set(rows[0]) == {"id", "label", "confidence", "top5", "effect_image", "effect_text"}
-    right = sum(row["label"] == label for row, label in zip(rows, plait.read(table).labels, strict=True))
+    right = sum(row["label"] == label for row, label in zip(rows, plait.read(new).labels, strict=True))
     assert right / len(rows) == pytest.approx(metrics["accuracy"], abs=1e-6)
 
 

@@ -112,7 +112,7 @@ def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows
     pairs = Pairs.from_columns(images, rows[1], labels=drawn.labels)
     layers = ("joint.image=all", "joint.text=all", f"text.model={model.format(folder=text_folder)}")
     config = toy_config(*JOINT, *layers, "joint.epochs=3", "head.early=towers")
-    prepared = Preparation(pairs, config, val=pairs)
+    prepared = Preparation(plait.draw(rows=64, seed=7, size=32), config, val=pairs)
     fitted = fit_model(prepared, Fitter(prepared.task(), config, prepared.device), "early")
     assert fitted.encoders is not None
     was, now = prepared.encoders.text, fitted.encoders.text
@@ -245,10 +245,11 @@ def test_an_image_network_is_tuned_beside_tfidf_alone(drawn: Pairs, toy_config: 
     assert moved(Preparation(drawn, classifier.config).encoders, classifier.encoders_, "image")
 
 
-def patchy(rows: int, image: set[int], text: set[int]) -> Pairs:
-    """Two classes; the given rows alone have a readable image, or a text; others a broken file, blanks, or nothing."""
-    images = [picture(i + 1) if i in image else (b"no image", None)[i % 2] for i in range(rows)]
-    texts = [f"dish number {i}" if i in text else ("", None)[i % 2] for i in range(rows)]
+def patchy(rows: int, image: set[int], text: set[int], first: int = 0) -> Pairs:
+    """Two classes; the given rows alone have a readable image, or a text; one has a broken file, others nothing."""
+    broken = f"no image {first}".encode()
+    images = [picture(first + i + 1) if i in image else broken if i == 4 else None for i in range(rows)]
+    texts = [f"dish number {first + i}" if i in text else ("", None)[i % 2] for i in range(rows)]
     return Pairs.from_columns(images, texts, labels=["ab"[i // 2 % 2] for i in range(rows)])
 
 
@@ -274,11 +275,11 @@ def test_only_rows_that_have_one_go_through_a_network(
         *JOINT, "joint.image=all", "joint.text=all", "joint.epochs=1", "joint.batch=40", f"head.early={early}",
         "head.huse.image=[16]", "head.huse.text=[16]",
     )  # fmt: skip
-    train, val = patchy(40, set(range(0, 40, 3)), set(range(25))), patchy(12, {0, 1, 2}, {5})
+    train, val = patchy(40, set(range(0, 40, 3)), set(range(25))), patchy(12, {0, 1, 2}, {5}, 40)
     pixels, texts = seen_by_networks(train, val, config, monkeypatch)
     assert [len(batch) for batch in pixels] == [14, 3]
     assert all(batch.flatten(1).any(1).all() for batch in pixels)
-    assert [sorted(batch) for batch in texts] == [sorted(f"dish number {i}" for i in range(25)), ["dish number 5"]]
+    assert [sorted(batch) for batch in texts] == [sorted(f"dish number {i}" for i in range(25)), ["dish number 45"]]
 
 
 @pytest.mark.parametrize(("readable", "batches"), [([], []), ([7], [1]), ([7, 9], [2, 2])])
@@ -287,8 +288,8 @@ def test_no_batch_norm_learns_from_one_picture(
 ) -> None:
     """The one picture is validated on, but not trained on."""
     config = toy_config(*JOINT, "joint.image=all", "joint.epochs=1", "joint.batch=16", "head.early=towers")
-    pairs = patchy(16, set(readable), set(range(16)))
-    pixels, _ = seen_by_networks(pairs, pairs, config, monkeypatch)
+    train, val = (patchy(16, set(readable), set(range(16)), first) for first in (0, 16))
+    pixels, _ = seen_by_networks(train, val, config, monkeypatch)
     assert [len(batch) for batch in pixels] == batches
 
 

@@ -15,6 +15,7 @@ import plait
 from plait.classifier import Classifier
 from plait.config import Config, configure
 from plait.data.pairs import open_image
+from plait.data.partition import divide
 from plait.engine import Engine
 from plait.errors import DataError
 from toys import Run
@@ -157,7 +158,7 @@ def test_inputs_say_which_columns_were_taken(
 ) -> None:
     source = home / "listings.csv"
     taken = dict(zip(("id", "image", "text", "label"), HEADER, strict=True))
-    for verb in (("evaluate", fitted, source), ("compare", source, *quick)):
+    for verb in (("evaluate", fitted, source, "--allow-seen"), ("compare", source, *quick)):
         for _ in range(2):  # what was found in the inputs is no other input
             code, _, err = run(*verb, "--out", tmp_path / str(verb[0]))
             assert code == 0, err
@@ -165,6 +166,27 @@ def test_inputs_say_which_columns_were_taken(
             assert err.count(guessed) == (verb[0] == "compare")  # the run takes what it remembers
         inputs = json.loads((tmp_path / str(verb[0]) / "inputs.json").read_text())
         assert inputs["columns"] == {str(source): {"taken": taken, "ignored": []}}
+
+
+def test_a_run_of_grouped_rows_reads_tables_without_the_group(
+    run: Run, home: Path, rows: Rows, quick: list[str], tmp_path: Path
+) -> None:
+    grouped = table(home / "grouped.csv", (*HEADER, "shop"), [(*row, f"s{i}") for i, row in enumerate(rows)])
+    test = table(home / "test.csv", (*HEADER, "shop"), [(*r[:2], f"new {r[2]}", r[3], f"t{r[0]}") for r in rows[:16]])
+    settings = (*quick, "--set", "data.group=shop")
+    code, _, err = run("fit", grouped, "--out", tmp_path / "run", *settings, "--set", "model=text")
+    assert code == 0, err
+    assert Engine.open(tmp_path / "run").columns == dict(zip(("id", "image", "text", "label"), HEADER, strict=True))
+    new = table(home / "no-shop.csv", HEADER, [(*row[:2], f"new {row[2]}", row[3]) for row in rows])
+    for verb in ("predict", "evaluate"):
+        code, _, err = run(verb, tmp_path / "run", new)
+        assert code == 0, err
+    code, _, err = run("compare", grouped, "--test", test, "--out", tmp_path / "compared", *settings)
+    assert code == 0, err
+    inputs = json.loads((tmp_path / "compared" / "inputs.json").read_text())
+    taken = dict(zip(("id", "image", "text", "label", "group"), (*HEADER, "shop"), strict=True))
+    assert inputs["columns"] == {str(file): {"taken": taken, "ignored": []} for file in (grouped, test)}
+    assert (inputs["seeds"], inputs["allow_seen"]) == (1, False)
 
 
 # ------------------------------------------------------------------ images that are not there
@@ -200,8 +222,9 @@ def test_tune_image_names_unreadable_images(run: Run, home: Path, rows: Rows, qu
     (home / "pics" / "text.png").write_text("soup of the day")
     spoilt = [(row[0], "pics/text.png", *row[2:]) if row[0] in ("r3", "r8") else row for row in rows]
     spoilt[5] = ("r5", "pics/gone.png", *rows[5][2:])
-    source, val = table(home / "spoilt.csv", HEADER, spoilt), home / "listings.csv"
-    settings = ("--set", "image.train.epochs=1", "--set", "image.size=48")
+    source = table(home / "spoilt.csv", HEADER, spoilt)
+    val = table(home / "val.csv", HEADER, [(*row[:2], f"{row[2]} again", row[3]) for row in rows])
+    settings = ("--set", "image.train.epochs=1", "--set", "image.size=48", "--set", "data.test_fraction=0")
     code, _, err = run("tune", "image", source, "--val", val, "--out", tmp_path / "tuned", *quick, *settings)
     assert code == 0, err
     broken = f"image '{home}/pics/text.png' cannot be read (not an image)"
@@ -210,6 +233,20 @@ def test_tune_image_names_unreadable_images(run: Run, home: Path, rows: Rows, qu
         f"warning: 3 of 96 images cannot be read and count as missing: row 'r3': {broken}, "
         f"row 'r5': image '{home}/pics/gone.png' cannot be read (no such file), row 'r8': {broken}",
     ]
+
+
+def test_images_that_are_gone_from_the_rows_kept_apart_do_not_stop_a_fit(
+    run: Run, home: Path, rows: Rows, quick: list[str], tmp_path: Path
+) -> None:
+    kept = divide(home / "listings.csv", configure()).test
+    assert kept is not None
+    gone = set(kept.ids[: 2 * len(kept) // 3])
+    spoilt = [(row[0], f"pics/gone-{row[0]}.png", *row[2:]) if row[0] in gone else row for row in rows]
+    source = table(home / "apart.csv", HEADER, spoilt)
+    code, _, err = run("fit", source, "--out", tmp_path / "run", *quick, "--set", "model=image")
+    assert code == 0, err
+    assert f"\nwarning: {len(gone)} of {len(kept)} images cannot be read and count as missing: " in err
+    assert f"\naccuracy on {len(kept)} rows kept apart: " in err
 
 
 def test_the_python_way(home: Path, rows: Rows, toy_config: Callable[..., Config], tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plait.config import Config
-from plait.data.pairs import Pairs
+from plait.data.pairs import GROUP, Pairs
 from plait.data.read import read_as, read_beside
+from plait.data.sketch import Sketch
 from plait.encoders.pair import EncoderPair
 from plait.engine import Engine
 from plait.errors import RunError
 from plait.fusion.build import MODELS, HeadSpec, strands_of
 from plait.fusion.pattern import Model
+from plait.problems import Tally
 from plait.strands import TorchHead
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Classifier:
         encoders_: the image and text encoders.
         head_: the calibrated head. spec_: how it is built.
         curve_: one dict an epoch. metrics_: rows, columns, validation loss, seconds.
-        warnings_: what counted as missing.
+        warnings_: what counted as missing. tally_: what counted it.
+        seen_: the rows that it (key ``""``) and its encoders (by their folders in a run) have learnt from.
     """
 
     classes_: list[str]
@@ -45,6 +48,8 @@ class Classifier:
     curve_: Curve
     metrics_: dict[str, Any]
     warnings_: list[str]
+    seen_: dict[str, Sketch]
+    tally_: Tally
 
     def __init__(self, config: Config | None = None):
         self.config = config or Config()
@@ -52,8 +57,12 @@ class Classifier:
     def fit(self, pairs: Any, val: Any = None) -> Classifier:
         """Train on labelled pairs, or on anything `plait.read` takes.
 
+        It trains on all the rows it is given, but for validation rows, and for a ``test`` split of the source's own
+        and rows equal to one of it. No other test rows are drawn: keep some apart before, or let ``plait fit`` do so.
+
         Args:
-            val: rows that choose epochs and calibrate; None holds out ``data.val_fraction`` of `pairs`.
+            val: rows that choose epochs and calibrate; None takes the source's own ``val`` split, else holds out
+                ``data.val_fraction`` of `pairs`. Training rows equal to one of them are left out.
 
         Raises:
             DataError: missing labels, a single class, or a strand that no row has.
@@ -63,10 +72,10 @@ class Classifier:
         from plait.preparing import Preparation
 
         start = time.perf_counter()
-        pairs = read_as(pairs, self.config)
+        pairs = read_as(pairs, self.config, grouped=True)
         wanted = self._models(pairs)
         strands = tuple(dict.fromkeys(strand for model in wanted for strand in strands_of(model)))
-        val = read_beside(pairs, val, self.config, strands) if val is not None else None
+        val = read_beside(pairs, val, self.config, strands, grouped=True) if val is not None else None
         prepared = Preparation(pairs, self.config, strands, val)
         fitter = Fitter(prepared.task(), self.config, prepared.device)
         best = min((fit_model(prepared, fitter, model) for model in wanted), key=lambda fitted: fitted.val_loss)
@@ -75,14 +84,16 @@ class Classifier:
             _only(best.encoders or prepared.encoders, best.spec),
             prepared.warnings,
         )
+        self.tally_ = prepared.tally
         self.head_, self.spec_, self.curve_ = best.head, best.spec, best.curve
+        self.seen_ = prepared.sketches(self.encoders_, _jointly(self.config) if best.spec.model == "early" else ())
         self.metrics_ = {
-            "rows": len(pairs),
+            "rows": len(prepared.train_pairs) + len(prepared.val_pairs),
             "classes": len(prepared.labels),
             "val_loss": round(best.val_loss, 6),
             "note": best.note,
             "encoded": prepared.encoded,
-            "columns": pairs.taken,
+            "columns": {role: name for role, name in pairs.taken.items() if role != GROUP},
             "seconds": round(time.perf_counter() - start, 3),
         }
         return self
@@ -93,7 +104,10 @@ class Classifier:
         if not hasattr(self, "head_"):
             raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
         head = TorchHead(self.head_)
-        return Engine(self.encoders_, head, self.classes_, self.spec_.model, self.config, metrics=self.metrics_)
+        return Engine(
+            self.encoders_, head, self.classes_, self.spec_.model, self.config, metrics=self.metrics_,
+            seen=self.seen_.get(""),
+        )  # fmt: skip
 
     def predict(self, pairs: Any) -> np.ndarray:
         """The most probable label of each row: (N,) array of str."""
@@ -119,6 +133,12 @@ class Classifier:
         has = {"image": bool(pairs.has_image.any()), "text": bool(pairs.has_text.any())}
         fits = tuple(model for model in MODELS if all(has[strand] for strand in strands_of(model)))
         return fits or ("text",)
+
+
+def _jointly(config: Config) -> list[str]:
+    """Strands whose network joint training changes."""
+    layers = {"image": config.joint.image, "text": config.joint.text}
+    return [strand for strand, which in layers.items() if which != "frozen"]
 
 
 def _only(encoders: EncoderPair, spec: HeadSpec) -> EncoderPair:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,30 +11,40 @@ import numpy as np
 from plait.config import Config
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import Pairs
-from plait.data.read import read_as, read_beside
-from plait.data.split import stratified
+from plait.data.partition import divide
+from plait.data.sketch import seen_rows
 from plait.data.told import columns_of
-from plait.errors import ConfigError
+from plait.errors import ConfigError, DataError
 from plait.fitting import Fitter, Task
 from plait.fusion.batch import Strands, logits
 from plait.fusion.build import MODELS
+from plait.fusion.strand import STRANDS
 from plait.joining import fit_model
 from plait.preparing import Preparation
 from plait.progress import say
 from plait.report.results import Evaluation, ModelResult
+from plait.tuned import learnt_by, pretuned
+
+REMEDY = (
+    "tune it with the same DATA and seed, or with the same --test, give other test rows, or have them reported apart "
+    "with --allow-seen"
+)
 
 
-def compare(train: Any, test: Any = None, config: Config | None = None, val: Any = None, seeds: int = 1) -> Evaluation:
+def compare(
+    train: Any, test: Any = None, config: Config | None = None, val: Any = None, seeds: int = 1,
+    allow_seen: bool = False,
+) -> Evaluation:  # fmt: skip
     """Train the four models on the same rows and measure them on the same test rows.
 
     Args:
         train: anything `read` takes.
-        test: the same, for testing; None uses the source's own test split if it has one, else holds out
-            ``data.test_fraction`` of the rows, stratified and seeded, with equal pairs on one side.
+        test: the same, for testing; None: as `plait.data.partition.divide` says, which every verb asks.
         config: None for the defaults.
-        val: the same, for validation; None uses the source's own split, else ``data.val_fraction`` of `train`.
+        val: the same, for validation; None: as `divide` says.
         seeds: how often to train, 1 or more: with ``config.seed``, the next, and so on. Which row trains, validates and
             tests is decided by ``config.seed`` alone; figures are those of the first training, beside their spread.
+        allow_seen: measure test rows that a tuned encoder has seen, and mark them in the evaluation.
 
     Returns:
         The evaluation: what `plait.report` makes tables and pages of.
@@ -47,9 +56,14 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
         raise ConfigError(f"seeds is {seeds}; give 1 or more")
     config = config or Config()
     start = time.perf_counter()
-    train_pairs, val_pairs, test_pairs = divide(train, val, test, config)
-    prepared = Preparation(train_pairs, config, val=val_pairs)
+    parts = divide(train, config, val=val, test=test, learnt=learnt_by(config, STRANDS))
+    if parts.test is None:
+        raise DataError(f"{parts.train.source}: no test rows; give --test, or data.test_fraction above 0")
+    train_pairs, val_pairs, test_pairs = parts.train, parts.val, parts.test
     require_labels(test_pairs)
+    known = {name: one.sketch for name, one in pretuned(config, STRANDS).items()}
+    seen = seen_rows(known, test_pairs, allow_seen, "test rows", REMEDY)
+    prepared = Preparation(train_pairs, config, val=val_pairs)
     require_known_labels(test_pairs, prepared.labels)
     prepared.seconds["read"] = time.perf_counter() - start
     task = prepared.task()
@@ -65,12 +79,13 @@ def compare(train: Any, test: Any = None, config: Config | None = None, val: Any
         targets=prepared.numbers(test_pairs).numpy(),
         models=models,
         pairs=test_pairs,
-        train_rows=len(train_pairs) + (len(val_pairs) if val_pairs is not None else 0),
+        train_rows=len(train_pairs) + len(val_pairs),
         seconds=prepared.seconds,
         encoded=prepared.encoded,
         warnings=prepared.warnings,
         columns=columns_of(train_pairs, val_pairs, test_pairs),
-        repeated=repeated(test_pairs, [pairs for pairs in (prepared.train_pairs, prepared.val_pairs) if pairs]),
+        repeated=repeated(test_pairs, [prepared.train_pairs, prepared.val_pairs]),
+        seen=seen,
     )
 
 
@@ -94,7 +109,7 @@ def _fit_again(prepared: Preparation, config: Config, task: Task, test: Pairs) -
     joint = (config.joint.image, config.joint.text) != ("frozen", "frozen")
     if not (config.image.tune or not config.image.pretrained or config.text.tune or joint):
         return _fit(prepared, Fitter(task, config, prepared.device), test)
-    again = Preparation(prepared.train_pairs, config, val=prepared.val_pairs)
+    again = Preparation(prepared.train_pairs, config, val=prepared.val_pairs, warnings=prepared.warnings)
     results = _fit(again, Fitter(again.task(), config, again.device), test)
     prepared.encoded += again.encoded
     return results
@@ -108,30 +123,3 @@ def repeated(test: Pairs, known: Sequence[Pairs]) -> dict[str, np.ndarray]:
         "text": np.array([value in texts for value in test.text_hashes], bool),
         "image": np.array([value in images for value in test.image_hashes[0]], bool),
     }
-
-
-def divide(train: Any, val: Any, test: Any, config: Config) -> tuple[Pairs, Pairs | None, Pairs]:
-    """Training, validation (None: to be held out) and test rows: as given, else the source's own splits, else drawn."""
-    pairs = read_as(train, config)
-    val_pairs = read_beside(pairs, val, config) if val is not None else None
-    if val_pairs is None and "val" in pairs.splits:
-        val_pairs = pairs.split("val")
-    if test is not None:
-        return (
-            _without_splits(pairs, ("test",) if val is not None else ("test", "val")),
-            val_pairs,
-            read_beside(pairs, test, config),
-        )
-    if "test" in pairs.splits:
-        return _without_splits(pairs, ("test", "val")), val_pairs, pairs.split("test")
-    pairs = _without_splits(pairs, ("val",)) if val_pairs is not None else pairs
-    kept, held = stratified(pairs, config.data.test_fraction, config.seed)
-    return pairs.select(kept), val_pairs, pairs.select(held)
-
-
-def _without_splits(pairs: Pairs, names: tuple[str, ...]) -> Pairs:
-    held = [pairs.splits[name] for name in names if name in pairs.splits]
-    if not held:
-        return pairs
-    kept = np.setdiff1d(np.arange(len(pairs)), np.concatenate(held))
-    return replace(pairs.select(kept), source=pairs.source)

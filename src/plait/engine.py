@@ -18,6 +18,7 @@ from plait.data.check import has_any
 from plait.data.columns import NONE
 from plait.data.pairs import ImageRef, Pairs
 from plait.data.read import columns_in, read_with
+from plait.data.sketch import Sketch
 from plait.encoders.pair import EncoderPair
 from plait.encoding import Features, decode, encode
 from plait.errors import DataError
@@ -53,6 +54,7 @@ class Engine:
         model: image, text, late or early.
         fingerprint: of the folder it was opened from: equal for equal encoders, head and labels; else empty.
         metrics: what is known of the fit: rows, validation loss, a note.
+        seen: the rows that it has learnt from; None where that is not known. folder: that it was opened from.
         warnings: what counted as missing in the last rows. seconds: how long they took to encode, for each strand.
     """
 
@@ -63,6 +65,8 @@ class Engine:
     config: Config
     fingerprint: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
+    seen: Sketch | None = None
+    folder: str = ""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -127,18 +131,21 @@ class Engine:
         """Calibrated probabilities, (N, K) float32, rows sum to 1; see `features`."""
         return self.probabilities(self.features(pairs, store))
 
-    def features(self, pairs: Any, store: FeatureStore | None = None) -> dict[str, Features]:
+    def features(
+        self, pairs: Any, store: FeatureStore | None = None, tally: Tally | None = None
+    ) -> dict[str, Features]:  # fmt: skip
         """Features of some rows, for `probabilities` and `effects`; unreadable images are named, and missing.
 
         Args:
             pairs: anything `plait.read` takes.
             store: where features are looked up and kept; None encodes without keeping anything.
+            tally: what counted unreadable images of other rows of these sources; None: nothing did.
 
         Raises:
             DataError: as `read` does, and where more than half of the images cannot be read.
         """
         pairs = self.read(pairs)
-        tally = Tally(self.config.data.strict)
+        tally = tally or Tally(self.config.data.strict)
         found = encode(self.encoders, pairs, self.config.image, store, tally)
         self.warnings = tally.warnings
         self.seconds = {f"encode_{strand}": features.seconds for strand, features in found.items()}

@@ -41,7 +41,8 @@ class Task:
         val: M rows that choose epochs, L2 strengths, temperatures and kinds of fusion. val_targets: (M,) int64.
         classes: K.
         seen: strands whose encoder was itself trained on the rows of `train`.
-        val_seen: the rows of `val` are among those, too: nothing is fitted to them but temperatures.
+        val_seen: an encoder was itself trained on a good part of the rows of `val`: nothing is fitted to them but
+            temperatures.
         class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
         parts: the dense columns of each strand by encoder; empty: one encoder each.
         sparse: wide features of the text that only linear heads read, by the number of the part.

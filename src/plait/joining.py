@@ -24,7 +24,6 @@ def fit_model(prepared: Preparation, fitter: Fitter, model: str) -> FittedModel:
 def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     start = time.perf_counter()
     config, task, val_pairs = prepared.config, fitter.task, prepared.val_pairs
-    assert val_pairs is not None
     folder = prepared.store.folder / "joint"
     folder.mkdir(parents=True, exist_ok=True)
     joint = tune_joint(

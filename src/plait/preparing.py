@@ -1,8 +1,8 @@
-"""From labelled pairs to a `Task`: checks, splits, encoders, features. What `fit` and `compare` share."""
+"""From labelled pairs to a `Task`: checks, validation rows, encoders, features. What `fit` and `compare` share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plait.config import Config
+from plait.config import TFIDF, Config
 from plait.data.check import require_classes, require_known_labels, require_labels
 from plait.data.pairs import Pairs
-from plait.data.split import folds, stratified
+from plait.data.partition import divide, groups_of
+from plait.data.sketch import Sketch
+from plait.data.split import folds
 from plait.devices import pick_device
+from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
@@ -29,11 +32,12 @@ from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS, Part
 from plait.loop import Curve
 from plait.problems import Tally
+from plait.progress import say
 from plait.strands import to_strands
-from plait.tuned import Tuner, warn_of_cleaning
-from plait.tuning.folder import FACTS, facts_of, share_seen
+from plait.tuned import Tuner, learnt_by, pretuned, warn_of_cleaning
+from plait.tuning.folder import FACTS, facts_of
 
-SEEN = 0.1  # share of the training rows an encoder has learnt from, above which it is not trusted as on new rows
+SEEN = 0.1  # share of rows an encoder has learnt from, above which it is not trusted as on new rows
 
 
 @dataclass
@@ -41,10 +45,14 @@ class Preparation:
     """Labelled pairs on their way to a `Task`.
 
     Args:
-        pairs: all labelled rows for training (and validation, unless `val` is given).
+        pairs: labelled rows for training (and validation, unless `val` is given); see `divide`.
         config: the configuration.
         strands: which strands to encode.
-        val: rows that choose epochs and calibrate; None holds out ``data.val_fraction``.
+        val: rows that choose epochs and calibrate; None leaves their choice to `divide`.
+
+    Attributes:
+        train_pairs, val_pairs: the rows that train and validate.
+        val_seen: more than a tenth of the validation rows are ones that an encoder has learnt from.
 
     Raises:
         DataError: missing labels, a single class, a strand without a single input.
@@ -61,23 +69,41 @@ class Preparation:
     _scored: dict[Any, tuple[Mapping[int, Tensor], EncoderPair]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.labels = require_classes(self.pairs)
+        known = learnt_by(self.config, self.strands)
+        parts = divide(
+            self.pairs, self.config, val=self.val, strands=self.strands, hold_test=False, learnt=known
+        )  # fmt: skip
+        self.train_pairs, self.val_pairs = parts.train, parts.val
+        if parts.test is not None:
+            say(f"{self.pairs.source}: its test split ({len(parts.test):,} rows) is left out of training")
+        self.labels = require_classes(self.train_pairs)
         for strand in self.strands:
-            self.require_strand(self.pairs, strand)
+            self.require_strand(self.train_pairs, strand)
         self._numbers = {label: i for i, label in enumerate(self.labels)}
         self.device = pick_device(self.config.device)
         self.store = FeatureStore(self.config.store)
         self.tally = Tally(self.config.data.strict, self.warnings)
-        self.train_pairs, self.val_pairs = self.pairs, self.val
-        if self.val is None:
-            kept, held = stratified(self.pairs, self.config.data.val_fraction, self.config.seed)
-            if len(held) == 0:
-                raise DataError(
-                    f"{self.pairs.source}: no class has two different rows, so none can be held out; give --val"
-                )
-            self.train_pairs, self.val_pairs = self.pairs.select(kept), self.pairs.select(held)
-        assert self.val_pairs is not None
         require_known_labels(self.val_pairs, self.labels)
+        self._look_at_encoders()
+
+    def _look_at_encoders(self) -> None:
+        """What pretuned encoders know of the rows: which strands to distrust, and whether to trust validation."""
+        found = pretuned(self.config, self.strands)
+        shares = {name: one.sketch.share_learnt(self.val_pairs) for name, one in found.items()}
+        worst = max(shares, key=lambda name: shares[name], default=None)
+        self.val_seen = worst is not None and shares[worst] > SEEN
+        if worst is not None and shares[worst] > 0:
+            few = ", as too few rows are new to it" if self.val is None else ""
+            share = f"{100 * shares[worst]:.1f} %"
+            line = f"{worst} has learnt from {share} of the validation rows{few}; it does better on them"
+            if line not in self.warnings:
+                say(f"warning: {line}")
+                self.warnings.append(line)
+        for strand in self.strands:
+            for name in (self.config.image.model,) if strand == "image" else self.config.text.networks:
+                folder = Path(name.removeprefix(LOCAL))
+                if facts_of(folder) and f"{strand}.model '{folder}'" not in found:
+                    say(f"warning: {strand}.model '{folder}' does not say which rows it was tuned on; tune it anew")
 
     @staticmethod
     def require_strand(pairs: Pairs, strand: str) -> None:
@@ -125,22 +151,39 @@ class Preparation:
     @cached_property
     def tuner(self) -> Tuner:
         """What tunes encoders on the training rows."""
-        assert self.val_pairs is not None
         return Tuner(self.train_pairs, self.val_pairs, self.labels, self.config, self.device, self.tally)
 
-    @property
+    @cached_property
     def seen(self) -> frozenset[str]:
         """Strands whose encoder has learnt from these training rows and their labels, now or in an earlier tuning."""
         config = self.config
-        models = {"image": [config.image.model.removeprefix(LOCAL)], "text": config.text.names}
-        tuned = {"image": config.image.tune or not config.image.pretrained, "text": config.text.tune}
-        hashes = {"image": lambda: self.train_pairs.image_hashes[0], "text": lambda: self.train_pairs.text_hashes}
-        return frozenset(
-            strand
-            for strand in self.strands
-            if tuned[strand]
-            or any(share_seen(facts_of(Path(name)).get("seen", []), hashes[strand]()) > SEEN for name in models[strand])
-        )
+        found = {"image": config.image.tune or not config.image.pretrained, "text": config.text.tune}
+        for one in pretuned(config, self.strands).values():
+            found[one.strand] = found[one.strand] or one.sketch.share_learnt(self.train_pairs) > SEEN
+        return frozenset(strand for strand in self.strands if found[strand])
+
+    def sketches(self, encoders: EncoderPair, jointly: Collection[str] = ()) -> dict[str, Sketch]:
+        """What a run of these encoders and a head on top has seen, by folder: ``""`` is the run itself.
+
+        Args:
+            jointly: strands whose network was trained together with the head.
+        """
+        parts: list[tuple[str, str, ImageEncoder | TextEncoder]] = []
+        if encoders.image is not None:
+            parts.append(("image", "image", encoders.image))
+        parts += [("text", f"text-{i}", encoder) for i, encoder in enumerate(encoders.text)]
+        found = {}
+        whole = Sketch.of(self.train_pairs, [self.val_pairs], encoders.strands)
+        for strand, folder, encoder in parts:
+            if encoder.name in TFIDF:
+                continue
+            sketch = Sketch.load(Path(encoder.name.removeprefix(LOCAL)))
+            if strand in jointly:
+                sketch = (sketch or Sketch()) | Sketch.of(self.train_pairs, [self.val_pairs], [strand])
+            if sketch is not None:
+                found[folder] = sketch
+                whole |= sketch
+        return {"": whole, **found}
 
     def strands_of(self, pairs: Pairs, encoders: EncoderPair | None = None) -> Strands:
         """Features of some rows; problems and seconds are added to this preparation.
@@ -157,8 +200,8 @@ class Preparation:
 
     def task(self) -> Task:
         """Everything heads are fitted to."""
-        assert self.val_pairs is not None
-        fold = torch.from_numpy(folds(self.train_pairs, self.config.head.folds, self.config.seed))
+        (groups,) = groups_of([self.train_pairs], self.config.data.group)
+        fold = torch.from_numpy(folds(self.train_pairs, groups, self.config.head.folds, self.config.seed))
         return Task(
             train=self.strands_of(self.train_pairs),
             targets=self.numbers(self.train_pairs),
@@ -167,6 +210,7 @@ class Preparation:
             val_targets=self.numbers(self.val_pairs),
             classes=len(self.labels),
             seen=self.seen,
+            val_seen=self.val_seen,
             class_vectors=self._class_vectors() if self.config.head.early == "huse" else None,
             parts=self._parts(),
             sparse=self._sparse(),
@@ -183,7 +227,6 @@ class Preparation:
         """The whole TF-IDF matrices, which linear heads read instead of their leading components."""
         if self.config.head.kind != "linear":
             return {}
-        assert self.val_pairs is not None
         train, val = self.train_pairs.texts, self.val_pairs.texts
         return {
             i: SparseRows(encoder.matrix(train), encoder.matrix(val))

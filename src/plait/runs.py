@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from plait.data.sketch import SEEN, Sketch
 from plait.encoders.base import file_digest, fingerprint
 from plait.errors import PlaitError, RunError
 
@@ -57,6 +58,8 @@ def save(classifier: Classifier, folder: Path, overwrite: bool = False) -> None:
         for extra in part.rglob("*"):
             if extra.is_file() and extra.suffix not in SUFFIXES:
                 extra.unlink()
+        for name, sketch in classifier.seen_.items():
+            sketch.save(part / name)
         return describe(classifier.engine) | {
             "format": FORMAT, "encoders": encoders, "head": classifier.spec_.as_json(),
         }  # fmt: skip
@@ -135,6 +138,7 @@ def open_engine(folder: Path, device: str = "auto") -> Engine:
         engine = _exported(folder, manifest) if exported else _classifier(folder, manifest, device).engine
         digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
         engine.fingerprint = fingerprint({"labels": manifest["labels"], "files": digests}, {})
+        engine.folder = str(folder)
         return engine
 
 
@@ -155,6 +159,7 @@ def _classifier(folder: Path, manifest: dict[str, Any], device: str) -> Classifi
     classifier.head_.load_state_dict(load_file(folder / HEAD))
     classifier.head_.eval()
     classifier.curve_, classifier.metrics_, classifier.warnings_ = [], dict(manifest["metrics"]), []
+    classifier.seen_ = _sketches(folder, manifest)
     _require_labels(manifest, classifier.spec_.shape.classes)
     return classifier
 
@@ -170,7 +175,14 @@ def _exported(folder: Path, manifest: dict[str, Any]) -> Engine:
     return Engine(
         EncoderPair.load(folder, manifest["encoders"]), head, list(manifest["labels"]), manifest["head"]["model"],
         configure(values=manifest["config"]), metrics=dict(manifest["metrics"]),
+        seen=_sketches(folder, manifest).get(""),
     )  # fmt: skip
+
+
+def _sketches(folder: Path, manifest: dict[str, Any]) -> dict[str, Sketch]:
+    """What the run and its encoders have seen, by folder; a run of an older plait says nothing."""
+    names = [name.removesuffix(SEEN).rstrip("/") for name in manifest["files"] if Path(name).name == SEEN]
+    return {name: sketch for name in names if (sketch := Sketch.load(folder / name)) is not None}
 
 
 def _require_labels(manifest: dict[str, Any], classes: int) -> None:

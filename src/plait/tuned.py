@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,14 +15,18 @@ from plait import __version__
 from plait.config import Config, TextConfig
 from plait.data.check import require_known_labels, require_labels
 from plait.data.pairs import DECODING, Pairs, content_hash
+from plait.data.partition import Learnt
+from plait.data.sketch import Sketch
 from plait.data.text_pairs import TextPairs
 from plait.devices import pick_device
-from plait.encoders.image import save_timm
-from plait.errors import and_more
+from plait.encoders.image import LOCAL, save_timm
+from plait.errors import DataError, and_more
+from plait.fusion.build import strands_of
+from plait.fusion.strand import STRANDS
 from plait.loop import Curve
 from plait.problems import Tally
 from plait.progress import say
-from plait.tuning.folder import Training, facts_of, key_of, sketch
+from plait.tuning.folder import Training, facts_of, key_of
 from plait.tuning.text_model import of_network
 
 # Keys that do not change what is trained.
@@ -82,10 +88,13 @@ class Tuner:
         train = self._image if strand == "image" else self._text
         write, curve, seconds = train(training.checkpoint)
         facts = _facts(strand, seconds, (len(self.train), len(self.val)), curve)
-        facts |= {"labels": self.labels, "seen": sketch(_hashes(self.train, strand))}
+        facts |= {"labels": self.labels}
         if strand == "text":
             facts["clean"] = self.config.text.clean
-        training.finish(write, facts)
+        seen = Sketch.of(self.train, [self.val], [strand])
+        for start in pretuned(self.config, (strand,)).values():
+            seen |= start.sketch
+        training.finish(write, facts, seen)
         return facts
 
     def _image(self, checkpoint: Path) -> tuple[Any, Curve, float]:
@@ -148,32 +157,70 @@ def tune_on_text_pairs(
         train, val, section, seed=config.seed, device=pick_device(config.device), checkpoint=training.checkpoint
     )
     facts = _facts("text", tuned.seconds, (len(train), len(val)), tuned.curve)
-    training.finish(tuned.encoder.save, facts)
+    seen = Sketch.of_texts([*train.left, *train.right], [*val.left, *val.right])
+    training.finish(tuned.encoder.save, facts, seen | (Sketch.load(Path(section.model)) or Sketch()))
     return facts
 
 
-def distil_text(
-    train: list[str], val: list[str], config: Config, folder: Path, overwrite: bool = False
-) -> dict[str, Any]:  # fmt: skip
+def distil_text(train: Pairs, val: Pairs, config: Config, folder: Path, overwrite: bool = False) -> dict[str, Any]:
     """Distil the network of ``config.text.model`` into static vectors of words, into a folder.
 
     Returns:
-        What ``tuning.json`` in the folder says; of rows with labels it has seen what its teacher has seen.
+        What ``tuning.json`` in the folder says. The folder has seen what its teacher has, and met these rows' texts.
 
     Raises:
-        RunError: the folder is not free. EncoderError, ConfigError: see `distil`.
+        RunError: the folder is not free. DataError: no texts. EncoderError, ConfigError: see `distil`.
     """
     from plait.encoders.text import load_sentence_encoder
     from plait.tuning.static import distil
 
     section = of_network(config.text)
     settings = ["static", section.model_dump(exclude={"batch", "tfidf_dim", "tfidf_terms"}), config.seed]
-    training = Training(folder, key_of(settings, _text_hashes([*train, *val])), overwrite)
-    distilled = distil(load_sentence_encoder(section.model, section), train, val, section, config.seed)
-    facts = _facts("text", distilled.seconds, (len(train), len(val)), distilled.curve)
-    facts |= {"seen": facts_of(Path(section.model)).get("seen", []), "clean": section.clean}
-    training.finish(distilled.encoder.save, facts)
+    texts = [[text for text in pairs.texts if text is not None] for pairs in (train, val)]
+    for pairs, said in zip((train, val), texts, strict=True):
+        if not said:
+            raise DataError(f"{pairs.source}: no row has a text; name its column with --set data.text=COLUMN")
+    training = Training(folder, key_of(settings, _text_hashes([*texts[0], *texts[1]])), overwrite)
+    distilled = distil(load_sentence_encoder(section.model, section), texts[0], texts[1], section, config.seed)
+    facts = _facts("text", distilled.seconds, (len(texts[0]), len(texts[1])), distilled.curve)
+    seen = Sketch.of(None, [train, val], ["text"]) | (Sketch.load(Path(section.model)) or Sketch())
+    training.finish(distilled.encoder.save, facts | {"clean": section.clean}, seen)
     return facts
+
+
+@dataclass(frozen=True)
+class Pretuned:
+    """An encoder that came tuned: its strand, and the rows it has seen."""
+
+    strand: str
+    sketch: Sketch
+
+
+def pretuned(config: Config, strands: Sequence[str]) -> dict[str, Pretuned]:
+    """Encoders of a configuration that plait tuned earlier, by what to call them: ``text.model 'tuned'``."""
+    names = {"image": [config.image.model], "text": config.text.networks}
+    if not config.image.pretrained:
+        names["image"] = []  # of such a network only the architecture is used
+    found = {}
+    for strand in strands:
+        for name in names[strand]:
+            folder = Path(name.removeprefix(LOCAL))
+            if (sketch := Sketch.load(folder)) is not None:
+                found[f"{strand}.model '{folder}'"] = Pretuned(strand, sketch)
+    return found
+
+
+def learnt_by(config: Config, strands: Sequence[str]) -> Learnt | None:
+    """What `divide` asks of pretuned encoders: which rows they have learnt from; None without any."""
+    sketches = [one.sketch for one in pretuned(config, strands).values()]
+    if not sketches:
+        return None
+    return lambda pairs: np.any([sketch.learnt_from(pairs) for sketch in sketches], axis=0)
+
+
+def strands_to_fit(config: Config) -> tuple[str, ...]:
+    """Strands that a fit of ``config.model`` may read."""
+    return STRANDS if config.model == "auto" else strands_of(config.model)
 
 
 def warn_of_cleaning(config: TextConfig) -> None:

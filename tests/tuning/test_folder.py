@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from plait.data.pairs import content_hash
+from plait.data.sketch import Sketch
 from plait.errors import RunError
-from plait.tuning.folder import SKETCH, Training, facts_of, key_of, share_seen, sketch
+from plait.tuning.folder import Training, facts_of, key_of
 
 
 def hashes(numbers: range) -> list[bytes]:
@@ -21,8 +22,9 @@ def test_a_folder_appears_whole_and_its_training_disappears(tmp_path: Path) -> N
     training.checkpoint.write_bytes(b"state")
     assert training.resumes
     assert not training.folder.exists()
-    training.finish(lambda folder: (folder / "weights").write_text("w"), {"curve": [1]})
-    assert sorted(path.name for path in training.folder.iterdir()) == ["tuning.json", "weights"]
+    seen = Sketch.of_texts(["a"], [])
+    training.finish(lambda folder: (folder / "weights").write_text("w"), {"curve": [1]}, seen)
+    assert sorted(path.name for path in training.folder.iterdir()) == ["seen.safetensors", "tuning.json", "weights"]
     assert facts_of(training.folder) == {"curve": [1]}
     assert [path.name for path in training.folder.parent.iterdir()] == ["tuned"]
 
@@ -50,16 +52,6 @@ def test_keys_tell_rows_order_and_settings_apart() -> None:
     keys = [key_of(1, [a, b]), key_of(1, [b, a]), key_of(2, [a, b]), key_of(1, [a, None]), key_of(1, [a])]
     assert len(set(keys)) == 5
     assert key_of({"x": 1, "y": 2}, [a]) == key_of({"y": 2, "x": 1}, [a])
-
-
-@pytest.mark.parametrize("trained", [40, 5000])
-def test_the_share_of_rows_that_were_trained_on(trained: int) -> None:
-    known = sketch([*hashes(range(trained)), None])
-    assert len(known) == min(trained, SKETCH)
-    assert share_seen(known, hashes(range(trained))) == 1
-    assert share_seen(known, hashes(range(trained, 2 * trained))) == 0
-    assert share_seen(known, hashes(range(trained // 2, trained + trained // 2))) == pytest.approx(0.5, abs=0.06)
-    assert share_seen([], hashes(range(9))) == 0
 
 
 def test_a_folder_without_facts(tmp_path: Path) -> None:

@@ -12,7 +12,18 @@ import typer
 from plait import __version__
 from plait.cli.app import app_command
 from plait.cli.export import export
-from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Strict, Val, settings_of
+from plait.cli.options import (
+    DATA_HELP,
+    AllowSeen,
+    ConfigFile,
+    Overwrite,
+    Preset,
+    Set,
+    Strict,
+    Test,
+    Val,
+    settings_of,
+)
 from plait.cli.serve import serve
 from plait.cli.tune import tune
 from plait.errors import DataError, PlaitError, RunError
@@ -63,15 +74,14 @@ def demo(
 def compare(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for compare.json and report.html.")],
-    test: Annotated[
-        str | None, typer.Option(help="Test rows; default: the source's own test split, or held out.")
-    ] = None,
+    test: Test = None,
     val: Val = None,
     seeds: Annotated[int, typer.Option(help="Trainings, with seed, seed + 1, ...; the spread joins the table.")] = 1,
     preset: Preset = None,
     config: ConfigFile = None,
     set_: Set = None,
     strict: Strict = False,
+    allow_seen: AllowSeen = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train image, text, late and early fusion on the same rows; one table and one report.
@@ -82,11 +92,11 @@ def compare(
     from plait.progress import say
 
     settings = settings_of(preset, config, set_, strict)
-    given = {"data": data, "val": val, "test": test, "seeds": seeds}
+    given = {"data": data, "val": val, "test": test, "seeds": seeds, "allow_seen": allow_seen}
     inputs = claim(out, {"command": "compare", **given, "config": settings.model_dump()}, overwrite)
     from plait.comparison import compare as run
 
-    evaluation = run(data, test, settings, val, seeds)
+    evaluation = run(data, test, settings, val, seeds, allow_seen)
     say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
     print_table(evaluation)
     write_comparison(evaluation, out, inputs)
@@ -96,6 +106,7 @@ def compare(
 def fit(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write: all that predicting needs.")],
+    test: Test = None,
     val: Val = None,
     preset: Preset = None,
     config: ConfigFile = None,
@@ -103,9 +114,10 @@ def fit(
     strict: Strict = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train one classifier and keep it in a run folder.
+    """Train one classifier and keep it in a run folder; measure it on the test rows that compare would keep apart.
 
     [bold]plait fit train.csv --out run --set model=early[/bold]  (image, text, late, early; auto picks the best)
+    [bold]plait fit train.csv --out run --set data.test_fraction=0[/bold]  (train on every row)
     """
     from plait.progress import say
 
@@ -114,12 +126,20 @@ def fit(
 
     require_free(out, overwrite)
     from plait.classifier import Classifier
+    from plait.data.partition import divide
+    from plait.outputs import measure_apart
+    from plait.tuned import learnt_by, strands_to_fit
 
-    classifier = Classifier(settings).fit(data, val)
+    strands = strands_to_fit(settings)
+    parts = divide(data, settings, val=val, test=test, strands=strands, learnt=learnt_by(settings, strands))
+    classifier = Classifier(settings).fit(parts.train, parts.val)
+    figure = measure_apart(classifier, parts.test) if parts.test is not None else ""
     classifier.save(out, overwrite)
     known = classifier.metrics_
     size = f"{known['rows']:,} rows, {known['classes']} classes, {known['seconds']:.1f} s"
     say(f"{classifier.spec_.model} ({known['note']}): {size}")
+    if figure:
+        say(figure)
     print(out)
 
 
@@ -130,13 +150,15 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
     set_: Set = None,
     strict: Strict = False,
+    allow_seen: AllowSeen = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a run on labelled rows."""
     from plait.outputs import claim, evaluate_run, print_table, write_metrics
 
-    inputs = claim(out, {"command": "evaluate", "run": str(run), "data": data}, overwrite) if out else None
-    evaluation: Evaluation = evaluate_run(_load(run, set_, strict), data)
+    given = {"run": str(run), "data": data, "allow_seen": allow_seen}
+    inputs = claim(out, {"command": "evaluate", **given}, overwrite) if out else None
+    evaluation: Evaluation = evaluate_run(_load(run, set_, strict), data, allow_seen)
     print_table(evaluation)
     if out is not None and inputs is not None:
         write_metrics(evaluation, out, inputs)

@@ -16,6 +16,13 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML config
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error, not a missing image.")]
 Val = Annotated[str | None, typer.Option(help="Rows that choose epochs and calibrate; default: held out from DATA.")]
+Test = Annotated[
+    str | None,
+    typer.Option(help="Rows kept apart to test on; default: the source's own test split, else data.test_fraction."),
+]
+AllowSeen = Annotated[
+    bool, typer.Option("--allow-seen", help="Report rows that were seen in training apart, instead of refusing them.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what the output folder holds.")]
 
 

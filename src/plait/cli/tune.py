@@ -1,16 +1,17 @@
-"""``plait tune image | text``: encoders trained on the rows."""
+"""``plait tune image | text | static``: encoders trained on the rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Val, settings_of
+from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Test, Val, settings_of
 
 if TYPE_CHECKING:
     from plait.config import Config
+    from plait.data.partition import Partition
 
 tune = typer.Typer(
     help="Train an encoder on the rows; the folder it leaves is an image.model or text.model for every other command.",
@@ -24,6 +25,7 @@ TunedFolder = Annotated[Path, typer.Option(metavar="MODEL_DIR", help="Folder for
 def tune_image(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: TunedFolder,
+    test: Test = None,
     val: Val = None,
     preset: Preset = None,
     config: ConfigFile = None,
@@ -37,13 +39,14 @@ def tune_image(
     [bold]plait tune image train.csv --out tuned --set image.train.epochs=8[/bold]
     [bold]plait compare train.csv --set image.model=local-dir:tuned --out comparison[/bold]
     """
-    _tune("image", data, out, val, settings_of(preset, config, set_, strict=False), overwrite)
+    _tune("image", _Rows(data, val, test), out, settings_of(preset, config, set_, strict=False), overwrite)
 
 
 @tune.command("text")
 def tune_text(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: TunedFolder,
+    test: Test = None,
     val: Val = None,
     preset: Preset = None,
     config: ConfigFile = None,
@@ -59,15 +62,16 @@ def tune_text(
     [bold]plait tune text train.csv --out tuned --set text.train.tower=lstm --set text.train.layers=frozen[/bold]
     [bold]plait compare train.csv --set text.model=tuned+tfidf --out comparison[/bold]
     """
-    settings = settings_of(preset, config, set_, strict=False)
-    if not _tune_on_pairs(data, out, val, settings, overwrite):
-        _tune("text", data, out, val, settings, overwrite)
+    settings, rows = settings_of(preset, config, set_, strict=False), _Rows(data, val, test)
+    if not _tune_on_pairs(rows, out, settings, overwrite):
+        _tune("text", rows, out, settings, overwrite)
 
 
 @tune.command("static")
 def tune_static(
     data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
     out: TunedFolder,
+    test: Test = None,
     val: Val = None,
     preset: Preset = None,
     config: ConfigFile = None,
@@ -79,49 +83,55 @@ def tune_static(
     [bold]plait tune static train.csv --set text.model=tuned --out fast[/bold]
     [bold]plait compare train.csv --set text.model=fast --out comparison[/bold]
     """
-    from plait.data.read import read_as, read_beside
     from plait.tuned import distil_text
 
     settings = settings_of(preset, config, set_, strict=False)
-    pairs = read_as(data, settings)
-    held = read_beside(pairs, val, settings, ("text",)) if val is not None else None
-    texts = [[text for text in one.texts if text] for one in (pairs, held) if one is not None]
-    if len(texts) == 1:
-        texts = _hold_out(texts[0], settings)
-    _tell("static text encoder", distil_text(texts[0], texts[1], settings, out, overwrite), out)
+    parts = _Rows(data, val, test).divide(settings, "text", labelled=False)
+    _tell("static text encoder", distil_text(parts.train, parts.val, settings, out, overwrite), out)
 
 
-def _hold_out(texts: list[str], config: Config) -> list[list[str]]:
-    """Equal texts stay on one side."""
-    import random
+class _Rows(NamedTuple):
+    """Sources as they are named on the command line."""
 
-    different = sorted(set(texts))
-    held = set(random.Random(config.seed).sample(different, max(1, round(config.data.val_fraction * len(different)))))
-    return [[text for text in texts if text not in held], sorted(held)]
+    data: str
+    val: str | None
+    test: str | None
+
+    def divide(self, config: Config, strand: str, labelled: bool = True) -> Partition:
+        from plait.data.partition import divide
+        from plait.tuned import learnt_by
+
+        strands = (strand,)
+        return divide(
+            self.data, config, val=self.val, test=self.test,
+            strands=strands, learnt=learnt_by(config, strands), labelled=labelled,
+        )  # fmt: skip
 
 
-def _tune(strand: str, data: str, out: Path, val: str | None, config: Config, overwrite: bool) -> None:
-    from plait.data.read import read_as, read_beside
+def _tune(strand: str, rows: _Rows, out: Path, config: Config, overwrite: bool) -> None:
     from plait.preparing import Preparation
 
-    pairs = read_as(data, config)
-    held = read_beside(pairs, val, config, (strand,)) if val is not None else None
-    facts = Preparation(pairs, config, (strand,), held).tuner.tune(strand, out, overwrite)
+    parts = rows.divide(config, strand)
+    facts = Preparation(parts.train, config, (strand,), parts.val).tuner.tune(strand, out, overwrite)
     _tell(f"{strand} encoder", facts, out)
 
 
-def _tune_on_pairs(data: str, out: Path, val: str | None, config: Config, overwrite: bool) -> bool:
+def _tune_on_pairs(rows: _Rows, out: Path, config: Config, overwrite: bool) -> bool:
     """Whether the data are pairs of texts; if so, tune on them."""
     from plait.data.text_pairs import hold_out, read_text_pairs
     from plait.errors import DataError
     from plait.tuned import tune_on_text_pairs
 
-    pairs = read_text_pairs(data)
+    pairs = read_text_pairs(rows.data)
     if pairs is None:
         return False
-    held = read_text_pairs(val) if val is not None else None
-    if val is not None and held is None:
-        raise DataError(f"--val '{val}' is no table of text pairs as '{data}' is; give one with the same columns")
+    if rows.test is not None:
+        raise DataError(f"--test '{rows.test}' has no use where '{rows.data}' holds pairs of texts; leave it away")
+    held = read_text_pairs(rows.val) if rows.val is not None else None
+    if rows.val is not None and held is None:
+        raise DataError(
+            f"--val '{rows.val}' is no table of text pairs as '{rows.data}' is; give one with the same columns"
+        )
     if held is None:
         pairs, held = hold_out(pairs, config.data.val_fraction, config.seed)
     _tell("text encoder", tune_on_text_pairs(pairs, held, config, out, overwrite), out)

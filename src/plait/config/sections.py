@@ -37,8 +37,12 @@ class DataConfig(Section):
     label: str | None = None
     root: str | None = Field(None, description="folder that relative image paths start from; null: the table's own")
     strict: bool = Field(False, description="an unreadable image is an error instead of a missing one")
+    group: str = Field(
+        "pair",
+        description="rows that share it stay on one side of every split: pair, text, image, text+image, or a column",
+    )
     val_fraction: Fraction = 0.1
-    test_fraction: Fraction = 0.2
+    test_fraction: float = Field(0.2, ge=0, lt=1, description="0: none, every row trains")
 
 
 class Stage(Section):

@@ -18,14 +18,14 @@ import numpy as np
 
 from plait.data.columns import MODALITIES, NONE, Columns, resolve, split_name, split_order
 from plait.data.convert import image_array, label_array, text_array
-from plait.data.pairs import COLUMNS, Pairs, content_hash, features
+from plait.data.pairs import COLUMNS, GROUP, Pairs, content_hash, features
 from plait.errors import DataError, and_more
 from plait.progress import bar
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 2  # of the cached tables; a new number leaves the old ones unread
+FORMAT = 3  # of the cached tables; a new number leaves the old ones unread
 BATCH = 1000  # rows; with images inside, some tens of megabytes
 
 
@@ -70,13 +70,13 @@ def build(parts: Callable[[], list[Part]], columns: Columns, source: str, key: A
 
     if key is None:
         table = _unique(lambda naming: _in_memory(parts(), columns, source, naming), source)
-        return _pairs(Dataset(table), table.schema.metadata, source)
+        return _pairs(Dataset(table), table.schema.metadata, source, columns)
     file = cache_folder() / f"{content_hash(json.dumps([FORMAT, repr(columns), key]).encode()).hex()}.arrow"
     if not file.exists():
         _write_file(file, parts(), columns, source)
     with open_stream(file) as stream:
         metadata = stream.schema.metadata
-    return _pairs(Dataset.from_file(str(file)), metadata, source)
+    return _pairs(Dataset.from_file(str(file)), metadata, source, columns)
 
 
 def cache_folder() -> Path:
@@ -136,7 +136,7 @@ def _schema(parts: list[Part], choices: list[dict[str, str]]) -> pa.Schema:
     """Of the table, with what `Pairs` says of its source in the metadata."""
     from datasets import Features, Value
 
-    schema = Features({**features(), "split": Value("string")}).arrow_schema
+    schema = Features({**features(), GROUP: Value("string"), "split": Value("string")}).arrow_schema
     names = list(dict.fromkeys(name for part in parts for name in part.names))
     taken: dict[str, str] = {}
     for choice in choices:
@@ -190,7 +190,7 @@ def _convert_all(
     start = 0
     with bar(f"reading {Path(source).name}", sum(part.rows for part in parts)) as advance:
         for part, choice in zip(parts, choices, strict=True):
-            for batch in part.batches(list(choice.values())):
+            for batch in part.batches(list(dict.fromkeys(choice.values()))):
                 yield _convert(batch, part, choice, start, naming)
                 start += batch.num_rows
                 advance(batch.num_rows)
@@ -201,7 +201,7 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
     import pyarrow.compute as pc
 
     out: dict[str, pa.Array] = {}
-    for role in ("id", "text", "label", "split"):
+    for role in ("id", "text", "label", GROUP, "split"):
         name = choice.get(role)
         if name is None:
             out[role] = pa.nulls(batch.num_rows, pa.string())
@@ -225,7 +225,7 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
         out["id"] = rows
     if naming == "split" and "id" in choice:
         out["id"] = pc.binary_join_element_wise(pc.fill_null(out["split"], "none"), out["id"], "/")
-    names = [*COLUMNS, "split"]
+    names = [*COLUMNS, GROUP, "split"]
     return pa.RecordBatch.from_arrays([out[name] for name in names], schema=_schema([part], [choice]))
 
 
@@ -255,7 +255,7 @@ def _unique(write: Callable[[str], pa.Table], source: str) -> pa.Table:
     )
 
 
-def _pairs(table: Any, metadata: dict[bytes, bytes], source: str) -> Pairs:
+def _pairs(table: Any, metadata: dict[bytes, bytes], source: str, columns: Columns) -> Pairs:
     import pyarrow.compute as pc
 
     column = table.data.column("split")
@@ -267,7 +267,8 @@ def _pairs(table: Any, metadata: dict[bytes, bytes], source: str) -> Pairs:
         inside = [pc.fill_null(pc.equal(column, raw), False).to_numpy() for raw in names[name]]
         splits[name] = np.flatnonzero(np.logical_or.reduce(inside)).astype(np.int64)
     facts = json.loads(metadata[b"plait"])
+    wanted = [*COLUMNS, GROUP] if columns.group is not None else list(COLUMNS)
     return Pairs(
-        table.select_columns(list(COLUMNS)), source, splits, tuple(facts["columns"]),
+        table.select_columns(wanted), source, splits, tuple(facts["columns"]),
         taken=facts["taken"], ignored=tuple(facts["ignored"]), root=facts["root"],
     )  # fmt: skip

@@ -29,9 +29,12 @@ _SPLIT_NAMES = {
 }
 
 
+SHARED = ("pair", "text", "image")  # what rows may share to be of one group, where ``data.group`` names no column
+
+
 @dataclass(frozen=True)
 class Columns:
-    """The user's names for the columns. None: guess; ``"none"``: there is none.
+    """The user's names for the columns. None: guess (but a group, which is then not read); ``"none"``: there is none.
 
     Attributes:
         known: (role, name) of the training table: taken before a guess where this table has such a name.
@@ -43,6 +46,7 @@ class Columns:
     image: str | None = None
     text: str | None = None
     label: str | None = None
+    group: str | None = None
     known: tuple[tuple[str, str], ...] = ()
     needed: tuple[str, ...] = ()
     beside: bool = False
@@ -54,14 +58,19 @@ class Columns:
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
+def group_column(group: str) -> str | None:
+    """The column that a value of ``data.group`` names; None for ``pair``, ``text``, ``image`` and joined ones."""
+    return None if set(group.split("+")) <= set(SHARED) else group
+
+
 def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str]:
     """Say which of `names` holds the id, image, text, label and split; roles without a column are left out.
 
-    Raises DataError where a column named by the user is not there or is named twice, where a needed one is not
-    found, or where there is neither an image nor a text column.
+    Raises DataError where a column named by the user is not there or is named twice (a group may be anything else,
+    too), where a needed one is not found, or where there is neither an image nor a text column.
     """
     named = columns.named
-    chosen = {role: name for role, name in named.items() if name != NONE}
+    chosen = {role: name for role, name in named.items() if name != NONE and role != "group"}
     for role, name in chosen.items():
         if name not in names:
             raise DataError(f"{where}: no column '{name}' for data.{role}.{did_you_mean(name, names)}")
@@ -71,7 +80,7 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
                 f"{where}: column '{name}' is named for both data.{other} and data.{role}; name two columns"
             )
     for role, name in columns.known:
-        if role not in {*named, *chosen} and name in names and name not in chosen.values():
+        if role not in {"group", *named, *chosen} and name in names and name not in chosen.values():
             chosen[role] = name
     for role, guesses in GUESSES.items():
         if role not in {*named, *chosen}:
@@ -86,6 +95,11 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
             f"{where}: neither an image nor a text column among {', '.join(names)}; "
             "name them with --set data.image=COLUMN --set data.text=COLUMN"
         )
+    if columns.group is not None:
+        if columns.group not in names:
+            hint = did_you_mean(columns.group, [*names, *SHARED])
+            raise DataError(f"{where}: no column '{columns.group}' for data.group.{hint}")
+        chosen["group"] = columns.group
     return chosen
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DECODING = 2  # raised when `open_image` gives other pixels: features of the old ones are then not used
 COLUMNS = ("id", "image", "text", "label")
 GONE = "no such file"  # why an image cannot be opened
+GROUP = "group"  # a column that a table has where ``data.group`` names one of its source
 
 
 def features() -> Features:
@@ -53,12 +54,17 @@ class ImageRef:
         if self.bytes is not None:
             return self.bytes
         assert self.path is not None
-        if "://" in self.path:
+        if self.is_remote:
             import fsspec
 
             with fsspec.open(self.path, "rb") as file:
                 return bytes(file.read())
         return Path(self.path).read_bytes()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it has to be fetched from a URL."""
+        return self.bytes is None and "://" in (self.path or "")
 
     @property
     def name(self) -> str:
@@ -69,6 +75,11 @@ class ImageRef:
 def content_hash(content: bytes) -> bytes:
     """16-byte BLAKE2b digest: the name of an input in the feature store."""
     return hashlib.blake2b(content, digest_size=16).digest()
+
+
+def text_key(text: str) -> bytes:
+    """16 bytes that name a text, whatever space is around it."""
+    return content_hash(text.strip().encode())
 
 
 def open_image(content: bytes, size: int | None = None) -> Image:
@@ -127,7 +138,8 @@ class Pairs:
     """A table of pairs.
 
     Attributes:
-        table: Arrow-backed `datasets.Dataset` with exactly the columns of `COLUMNS`, in the schema of `features()`.
+        table: Arrow-backed `datasets.Dataset` with exactly the columns of `COLUMNS`, in the schema of `features()`,
+            and `GROUP` where the source was read with one.
         source: what it was read from, for messages.
         splits: names of the splits and the rows of each, where the source gave them.
         columns: names of the columns that the source had, for messages.
@@ -218,20 +230,24 @@ class Pairs:
         return np.fromiter((text is not None for text in self.texts), dtype=bool, count=len(self))
 
     @cached_property
-    def image_hashes(self) -> tuple[list[bytes | None], dict[int, str]]:
-        """Content hash of each row's image, None without one; and why some rows' files cannot be opened."""
+    def _file_hashes(self) -> tuple[list[bytes | None], dict[int, str]]:
+        """As `image_hashes`, of embedded and local images: nothing is downloaded."""
         hashes: list[bytes | None] = []
         reasons: dict[int, str] = {}
         with bar("look at images", len(self)) as advance:
             for row, ref in enumerate(self.images()):
-                value = None
-                if ref is not None:
-                    try:
-                        value = content_hash(ref.load())
-                    except (OSError, ValueError) as error:
-                        reasons[row] = GONE if isinstance(error, FileNotFoundError) else str(error)
-                hashes.append(value)
+                hashes.append(None if ref is None or ref.is_remote else _hashed(ref, row, reasons))
                 advance(1)
+        return hashes, reasons
+
+    @cached_property
+    def image_hashes(self) -> tuple[list[bytes | None], dict[int, str]]:
+        """Content hash of each row's image, None without one; and why some rows' files cannot be opened."""
+        hashes, reasons = list(self._file_hashes[0]), dict(self._file_hashes[1])
+        remote = [row for row in np.flatnonzero(self.has_image).tolist() if hashes[row] is None and row not in reasons]
+        for row, ref in zip(remote, self.images(remote), strict=True):
+            assert ref is not None
+            hashes[row] = _hashed(ref, row, reasons)
         return hashes, reasons
 
     @cached_property
@@ -239,9 +255,42 @@ class Pairs:
         """Content hash of each row's text, None where it is missing or blank."""
         return [content_hash(text.encode()) if text is not None else None for text in self.texts]
 
+    @cached_property
+    def image_keys(self) -> list[bytes | None]:
+        """16 bytes that name each row's image: by its content, by its address where it is a URL or cannot be read."""
+        keys = list(self._file_hashes[0])
+        named = [row for row in np.flatnonzero(self.has_image).tolist() if keys[row] is None]
+        for row, ref in zip(named, self.images(named), strict=True):
+            assert ref is not None
+            keys[row] = content_hash(ref.name.encode())
+        return keys
+
+    @cached_property
+    def text_keys(self) -> list[bytes | None]:
+        """16 bytes that name each row's text as the source has it, cleaned or not; None where it is blank."""
+        return [text_key(text) if text and text.strip() else None for text in self.table["text"]]
+
+    @cached_property
+    def row_keys(self) -> list[bytes | None]:
+        """16 bytes a row, equal where both image and text are; None for a row that has neither."""
+        keys = zip(self.image_keys, self.text_keys, strict=True)
+        return [content_hash((i or b"-") + (t or b"-")) if i or t else None for i, t in keys]
+
     def select(self, rows: Sequence[int] | np.ndarray) -> Pairs:
-        """The given rows, in the given order; image, text and label move together."""
-        return replace(self, table=self.table.select(np.asarray(rows, dtype=np.int64)), splits={})
+        """The given rows, in the given order; image, text and label move together, and so do hashes once made."""
+        rows = np.asarray(rows, dtype=np.int64)
+        part = replace(self, table=self.table.select(rows), splits={})
+        for name in KEPT & self.__dict__.keys():
+            part.__dict__[name] = _taken(self.__dict__[name], rows.tolist())
+        return part
+
+    def as_cleaned(self) -> Pairs:
+        """The same rows with texts cleaned; see `cleaned`."""
+        if self.cleaned:
+            return self
+        pairs = replace(self, cleaned=True)
+        pairs.__dict__.update({name: self.__dict__[name] for name in KEPT & self.__dict__.keys() - {"text_hashes"}})
+        return pairs
 
     def split(self, name: str) -> Pairs:
         """The rows of one named split. Raises DataError where the source has no split of that name."""
@@ -251,6 +300,26 @@ class Pairs:
             hint = did_you_mean(name, self.splits) or f" It has no splits; leave '#{name}' away."
             raise DataError(f"{self.source}: no split '{name}'.{hint}")
         return replace(self.select(self.splits[name]), source=f"{self.source}#{name}")
+
+
+# What is made once for a table and holds for any choice of its rows.
+KEPT = frozenset({"_file_hashes", "image_hashes", "text_hashes", "image_keys", "text_keys", "row_keys"})
+
+
+def _taken(kept: Any, rows: list[int]) -> Any:
+    if isinstance(kept, list):
+        return [kept[row] for row in rows]
+    hashes, reasons = kept
+    return [hashes[row] for row in rows], {new: reasons[row] for new, row in enumerate(rows) if row in reasons}
+
+
+def _hashed(ref: ImageRef, row: int, reasons: dict[int, str]) -> bytes | None:
+    """The content hash of an image, or None and the reason why it cannot be opened."""
+    try:
+        return content_hash(ref.load())
+    except (OSError, ValueError) as error:
+        reasons[row] = GONE if isinstance(error, FileNotFoundError) else str(error)
+        return None
 
 
 def image_ref(image: dict[str, Any] | None) -> ImageRef | None:

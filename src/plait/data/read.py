@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from plait.config import Config
 from plait.data.build import BATCH, Part, build, cache_folder
 from plait.data.check import has_any
-from plait.data.columns import MODALITIES, Columns, is_split_name, split_name, split_order
+from plait.data.columns import MODALITIES, Columns, group_column, is_split_name, split_name, split_order
 from plait.data.files import open_file, table_suffix
 from plait.data.folders import class_folders, is_image, metadata_files, metadata_folder, walk
 from plait.data.food101 import is_kaggle, read_kaggle
@@ -65,18 +65,21 @@ def read(
     return pairs if split is None else pairs.split(split_name(split))
 
 
-def read_as(source: Any, config: Config) -> Pairs:
+def read_as(source: Any, config: Config, grouped: bool = False) -> Pairs:
     """Read a source as the configuration says: its columns, its root, and texts cleaned or not.
 
     A line says which columns were taken, where that is not plain from their names.
+
+    Args:
+        grouped: read the column of ``data.group``, too, where it names one.
     """
-    return read_with(source, config, columns_in(config))
+    return read_with(source, config, columns_in(config, grouped))
 
 
-def columns_in(config: Config) -> Columns:
-    """The user's names for the columns."""
+def columns_in(config: Config, grouped: bool = False) -> Columns:
+    """The user's names for the columns; that of ``data.group`` only where rows will be divided."""
     data = config.data
-    return Columns(data.id, data.image, data.text, data.label)
+    return Columns(data.id, data.image, data.text, data.label, group_column(data.group) if grouped else None)
 
 
 def read_with(source: Any, config: Config, columns: Columns, shown: Sequence[str] = SHOWN) -> Pairs:
@@ -84,19 +87,26 @@ def read_with(source: Any, config: Config, columns: Columns, shown: Sequence[str
     pairs = read(source, columns=columns, root=config.data.root)
     if not isinstance(source, Pairs):
         tell_columns(pairs, columns, shown)
-    return replace(pairs, cleaned=True) if config.text.clean and not pairs.cleaned else pairs
+    return pairs.as_cleaned() if config.text.clean else pairs
 
 
-def read_beside(train: Pairs, source: Any, config: Config, modalities: Sequence[str] = MODALITIES) -> Pairs:
+def read_beside(
+    train: Pairs, source: Any, config: Config, modalities: Sequence[str] = MODALITIES, grouped: bool = False
+) -> Pairs:
     """Read validation or test rows with the columns of the training rows.
 
-    Raises DataError as `read` does, and where the training rows have one of the modalities and these have no column
-    of it.
+    Args:
+        modalities: which of image and text will be used.
+        grouped: as of `read_as`.
+
+    Raises:
+        DataError: as `read`, and where the training rows have one of the modalities and these have no column of it.
     """
     needed = tuple(one for one in modalities if one in train.taken or (not train.taken and has_any(train, one)))
     known = tuple(train.taken.items())
-    pairs = read_with(source, config, replace(columns_in(config), known=known, needed=needed, beside=True))
-    for one in needed:
+    columns = replace(columns_in(config, grouped), known=known, needed=needed, beside=True)
+    pairs = read_with(source, config, columns)
+    for one in () if isinstance(source, Pairs) else needed:
         if len(pairs) and not has_any(pairs, one):
             say(f"warning: {pairs.source}: no row has {'an image' if one == 'image' else 'a text'}; training rows have")
     return pairs

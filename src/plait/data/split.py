@@ -1,32 +1,26 @@
-"""Seeded, stratified splits in which equal pairs stay on one side.
-
-Two rows are the same pair where their texts are equal but for space at the ends, and their images are: by the
-content of embedded bytes and of local files, by name for URLs and for files that are not there. Only rows that
-share their text are compared, and local files only where their sizes are equal, so few images are ever read.
-"""
+"""Seeded, stratified draws in which rows of one group stay on one side. Who asks for them is `plait.data.partition`."""
 
 from __future__ import annotations
 
-import os
-from collections import Counter, defaultdict
-from collections.abc import Hashable
+from collections import defaultdict
 
 import numpy as np
 
-from plait.data.check import require_labels
-from plait.data.pairs import ImageRef, Pairs, content_hash
+from plait.data.check import require_rows
+from plait.data.pairs import Pairs
 from plait.errors import ConfigError, DataError
 
 
-def stratified(pairs: Pairs, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows into those kept and those held out, class by class.
+def stratified(pairs: Pairs, groups: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into those kept and those held out, class by class; no label is a class of its own.
 
-    Rows that are the same pair count as one group, of its first row's class. Of each class with at least two groups,
-    one or more are held out and one or more kept, as near to `fraction` of its rows as whole groups allow; a class
-    with one group is kept.
+    A group counts as of its first row's class. Of each class with at least two groups, one or more are held out and
+    one or more kept, as near to `fraction` of its rows as whole groups allow; a class with one group is kept. Every
+    label that there is, is that of a row kept.
 
     Args:
-        pairs: N labelled rows.
+        pairs: N rows.
+        groups: (N,) int64, equal for rows of one group.
         fraction: of the rows to hold out, above 0 and below 1.
         seed: the same seed gives the same split.
 
@@ -35,41 +29,52 @@ def stratified(pairs: Pairs, fraction: float, seed: int) -> tuple[np.ndarray, np
 
     Raises:
         ConfigError: the fraction is out of range.
-        DataError: no rows, or rows without a label.
+        DataError: no rows.
     """
     if not 0 < fraction < 1:
         raise ConfigError(f"the held-out fraction is {fraction}; give one above 0 and below 1")
     rng = np.random.default_rng(seed)
     held = np.zeros(len(pairs), dtype=bool)
-    for groups in _groups_by_class(pairs):
-        order = [groups[i] for i in rng.permutation(len(groups))]
+    for members in _groups_by_class(pairs, groups):
+        order = [members[i] for i in rng.permutation(len(members))]
         for group in _choose(order, fraction):
             held[group] = True
+    _keep_every_label(pairs, groups, held)
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
 
 
-def folds(pairs: Pairs, k: int, seed: int) -> np.ndarray:
-    """Deal rows into `k` folds, with the guarantees of `stratified`.
+def _keep_every_label(pairs: Pairs, groups: np.ndarray, held: np.ndarray) -> None:
+    """Groups of several classes may take the last row of one with them; the smallest such group is then kept."""
+    labels = pairs.labels
+    sizes = dict(zip(*np.unique(groups, return_counts=True), strict=True))
+    while missing := set(labels) - {label for label, out in zip(labels, held, strict=True) if not out}:
+        rows = [row for row, label in enumerate(labels) if label in missing]
+        group = groups[min(rows, key=lambda row: (sizes[groups[row]], row))]
+        held[groups == group] = False
+
+
+def folds(pairs: Pairs, groups: np.ndarray, k: int, seed: int) -> np.ndarray:
+    """Deal rows into `k` folds, class by class as `stratified` does; a group has one fold.
 
     Returns:
         (N,) int64: the fold of each row, 0 to k - 1.
 
     Raises:
         ConfigError: `k` is below 2.
-        DataError: no rows, rows without a label, or fewer different pairs than folds.
+        DataError: no rows, or fewer groups than folds.
     """
     if k < 2:
         raise ConfigError(f"{k} folds; give at least 2")
-    by_class = _groups_by_class(pairs)
-    different = sum(len(groups) for groups in by_class)
+    by_class = _groups_by_class(pairs, groups)
+    different = sum(len(members) for members in by_class)
     if different < k:
-        raise DataError(f"{pairs.source}: different pairs: {different}, too few for {k} folds; give more rows")
+        raise DataError(f"{pairs.source}: groups of rows: {different}, too few for {k} folds; give more rows")
     rng = np.random.default_rng(seed)
     fold = np.zeros(len(pairs), dtype=np.int64)
     total = np.zeros(k, dtype=np.int64)
-    for groups in by_class:
+    for members in by_class:
         mine = np.zeros(k, dtype=np.int64)
-        order = [groups[i] for i in rng.permutation(len(groups))]
+        order = [members[i] for i in rng.permutation(len(members))]
         for group in sorted(order, key=len, reverse=True):
             chosen = int(np.lexsort((total, mine))[0])  # fewest of this class, then fewest of all
             fold[group] = chosen
@@ -96,44 +101,13 @@ def _choose(groups: list[list[int]], fraction: float) -> list[list[int]]:
     return chosen
 
 
-def _groups_by_class(pairs: Pairs) -> list[list[list[int]]]:
-    """Rows of each group, by class in sorted order; groups in the order of their first rows."""
-    labels = require_labels(pairs)
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for row, key in enumerate(_keys(pairs)):
-        groups[key].append(row)
+def _groups_by_class(pairs: Pairs, groups: np.ndarray) -> list[list[list[int]]]:
+    """Rows of each group, by class in sorted order, no label first; groups in the order of their first rows."""
+    require_rows(pairs)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups.tolist()):
+        members[group].append(row)
     by_class: dict[str, list[list[int]]] = defaultdict(list)
-    for rows in groups.values():
-        by_class[labels[rows[0]]].append(rows)
+    for rows in members.values():
+        by_class[pairs.labels[rows[0]] or ""].append(rows)
     return [by_class[label] for label in sorted(by_class)]
-
-
-def _keys(pairs: Pairs) -> list[Hashable]:
-    """One key a row, equal where the pairs are."""
-    texts = [None if text is None else text.strip() for text in pairs.texts]
-    counts = Counter(texts)
-    shared = [row for row, text in enumerate(texts) if counts[text] > 1]
-    keys: list[Hashable] = list(range(len(texts)))
-    found = [(row, *_sized(image)) for row, image in zip(shared, pairs.images(shared), strict=True)]
-    sizes = Counter((texts[row], size) for row, size, _ in found)
-    for row, size, name in found:
-        same_size = size is not None and sizes[texts[row], size] > 1
-        if same_size and isinstance(name, str):
-            with open(name, "rb") as file:
-                keys[row] = (texts[row], content_hash(file.read()))
-        else:
-            keys[row] = (texts[row], name)
-    return keys
-
-
-def _sized(image: ImageRef | None) -> tuple[int | None, Hashable]:
-    """Size in bytes, None where it is not known, and what names the image: its content's hash or its path."""
-    if image is None:
-        return None, None
-    if image.bytes is not None:
-        return len(image.bytes), content_hash(image.bytes)
-    assert image.path is not None
-    try:
-        return os.stat(image.path).st_size, image.path
-    except OSError:
-        return None, image.path

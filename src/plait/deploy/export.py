@@ -140,6 +140,8 @@ def _write(classifier: Classifier, folder: Path) -> dict[str, Any]:
     ]
     shape, strands = classifier.spec_.shape, strands_of(classifier.spec_.model)
     graphs.head_graph(classifier.head_, {strand: shape.widths[strand] for strand in strands}, folder / GRAPH)
+    for name, sketch in classifier.seen_.items():
+        sketch.save(folder / name)
     head = {"kind": "onnx", "model": classifier.spec_.model}
     return describe(classifier.engine) | {"format": EXPORTED, "encoders": parts, "head": head}
 

@@ -1,4 +1,4 @@
-"""Folders of tuned encoders: trainings that go on after a kill, and what an encoder has been trained on."""
+"""Folders of tuned encoders: trainings that go on after a kill, and what came of them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from plait.data.sketch import Sketch
 from plait.errors import RunError
 from plait.progress import say
 
 FACTS = "tuning.json"
 KEY = "key.json"
 METHOD = 2  # raised when the same rows and settings train other weights: those of before are then not gone on with
-SKETCH = 1024  # content hashes that stand for all rows of a training
 
 
 class Training:
@@ -60,13 +60,15 @@ class Training:
         """Whether an earlier training is gone on with."""
         return self.checkpoint.is_file()
 
-    def finish(self, write: Callable[[Path], Any], facts: Mapping[str, Any]) -> None:
-        """Let `write` fill the folder, add the facts, put it in place, and remove the unfinished training."""
+    def finish(self, write: Callable[[Path], Any], facts: Mapping[str, Any], seen: Sketch) -> None:
+        """Let `write` fill the folder, add the facts and what rows were seen, put it in place, and remove the
+        unfinished training."""
         model = self.work / "model"
         shutil.rmtree(model, ignore_errors=True)
         model.mkdir()
         write(model)
         (model / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
+        seen.save(model)
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
         model.rename(self.folder)
@@ -94,21 +96,3 @@ def facts_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
-
-
-def sketch(hashes: Iterable[bytes | None]) -> list[str]:
-    """The smallest distinct hashes, as hex: enough to tell what share of other rows was among these."""
-    return sorted({value.hex() for value in hashes if value is not None})[:SKETCH]
-
-
-def share_seen(known: list[str], hashes: Iterable[bytes | None]) -> float:
-    """The share of rows that a sketch was made from, 0 to 1.
-
-    A row whose hash is no larger than the sketch's largest is in the sketch exactly if it was among its rows.
-    """
-    if not known:
-        return 0.0
-    limit = known[-1] if len(known) >= SKETCH else "g"  # a sketch that is not full knows every row
-    told = [value.hex() for value in hashes if value is not None and value.hex() <= limit]
-    members = set(known)
-    return sum(value in members for value in told) / len(told) if told else 0.0
