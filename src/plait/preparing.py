@@ -93,9 +93,8 @@ class Preparation:
         worst = max(shares, key=lambda name: shares[name], default=None)
         self.val_seen = worst is not None and shares[worst] > SEEN
         if worst is not None and shares[worst] > 0:
-            few = ", as too few rows are new to it" if self.val is None else ""
             share = f"{100 * shares[worst]:.1f} %"
-            line = f"{worst} has learnt from {share} of the validation rows{few}; it does better on them"
+            line = f"{worst} has learnt from {share} of the validation rows; it does better on them than on new ones"
             if line not in self.warnings:
                 say(f"warning: {line}")
                 self.warnings.append(line)

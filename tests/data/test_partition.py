@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -352,7 +353,10 @@ def test_images_are_read_once_and_nothing_is_downloaded(tmp_path: Path, monkeypa
     chosen = pairs.select([41, 3, 40])
     assert chosen.image_hashes == ([None, hashes[3], hashes[0]], {0: "no such file"})
     assert chosen.row_keys == [keys[41], keys[3], keys[40]]
-    assert len(opened) == 41
+    split = replace(pairs, splits={"odd": np.array([1, 3])})
+    split.row_keys  # noqa: B018
+    assert split.split("odd").row_keys == [keys[1], keys[3]]
+    assert len(opened) == 82  # those of another table
 
 
 def test_keys_are_of_the_text_as_it_came() -> None:

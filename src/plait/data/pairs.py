@@ -280,8 +280,7 @@ class Pairs:
         """The given rows, in the given order; image, text and label move together, and so do hashes once made."""
         rows = np.asarray(rows, dtype=np.int64)
         part = replace(self, table=self.table.select(rows), splits={})
-        for name in KEPT & self.__dict__.keys():
-            part.__dict__[name] = _taken(self.__dict__[name], rows.tolist())
+        part.__dict__.update({name: _taken(kept, rows.tolist()) for name, kept in self._made().items()})
         return part
 
     def as_cleaned(self) -> Pairs:
@@ -289,7 +288,7 @@ class Pairs:
         if self.cleaned:
             return self
         pairs = replace(self, cleaned=True)
-        pairs.__dict__.update({name: self.__dict__[name] for name in KEPT & self.__dict__.keys() - {"text_hashes"}})
+        pairs.__dict__.update({name: kept for name, kept in self._made().items() if name != "text_hashes"})
         return pairs
 
     def split(self, name: str) -> Pairs:
@@ -299,7 +298,14 @@ class Pairs:
         if name not in self.splits:
             hint = did_you_mean(name, self.splits) or f" It has no splits; leave '#{name}' away."
             raise DataError(f"{self.source}: no split '{name}'.{hint}")
-        return replace(self.select(self.splits[name]), source=f"{self.source}#{name}")
+        rows = self.select(self.splits[name])
+        part = replace(rows, source=f"{self.source}#{name}")
+        part.__dict__.update(rows._made())
+        return part
+
+    def _made(self) -> dict[str, Any]:
+        """Hashes and keys that were made already."""
+        return {name: self.__dict__[name] for name in KEPT & self.__dict__.keys()}
 
 
 # What is made once for a table and holds for any choice of its rows.
