@@ -29,7 +29,7 @@ from plait.training import Copies, train
 
 EARLY_NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
 MOST = 10.0  # weight of a held-out row, of the average, at most
-FEW = 2000  # training rows, up to which every row is held out once: few validation rows say too little
+CROSS_FIT = 2000  # training rows, up to which every row is held out once: few validation rows say too little
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Fitter:
     @cached_property
     def cross_fits(self) -> bool:
         """Whether training rows are held out in turn, because there are few; not those that an encoder has seen."""
-        return len(self.task.targets) <= FEW and not self.task.seen
+        return len(self.task.targets) <= CROSS_FIT and not self.task.seen
 
     @cached_property
     def held(self) -> tuple[Strands, Answers]:

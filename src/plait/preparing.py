@@ -27,7 +27,7 @@ from plait.encoding import encode
 from plait.errors import DataError
 from plait.experts import SparseRows
 from plait.features import FeatureStore
-from plait.fitting import Task
+from plait.fitting import CROSS_FIT, Task
 from plait.fusion.batch import Strands
 from plait.fusion.strand import STRANDS, Part
 from plait.loop import Curve
@@ -37,6 +37,7 @@ from plait.strands import to_strands
 from plait.tuned import Tuner, learnt_by, pretuned, warn_of_cleaning
 from plait.tuning.folder import FACTS, facts_of
 
+ENOUGH = 200  # rows that no head is trained on, for calibration
 SEEN = 0.1  # share of rows an encoder has learnt from, above which it is not trusted as on new rows
 
 
@@ -85,6 +86,16 @@ class Preparation:
         self.tally = Tally(self.config.data.strict, self.warnings)
         require_known_labels(self.val_pairs, self.labels)
         self._look_at_encoders()
+        self._look_at_rows()
+
+    def _look_at_rows(self) -> None:
+        """Say so where there are too few rows to calibrate by."""
+        held = len(self.val_pairs) + (len(self.train_pairs) if len(self.train_pairs) <= CROSS_FIT else 0)
+        if held < ENOUGH:
+            line = f"only {held} rows to choose and calibrate by: confidences are rough; more labelled rows mend that"
+            if line not in self.warnings:
+                say(f"warning: {line}")
+                self.warnings.append(line)
 
     def _look_at_encoders(self) -> None:
         """What pretuned encoders know of the rows: which strands to distrust, and whether to trust validation."""

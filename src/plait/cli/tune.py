@@ -60,7 +60,7 @@ def tune_text(
     [bold]plait tune text train.csv --out tuned[/bold]
     [bold]plait tune text pairs.tsv --val dev.tsv --out tuned --set text.train.batch=64[/bold]
     [bold]plait tune text train.csv --out tuned --set text.train.tower=lstm --set text.train.layers=frozen[/bold]
-    [bold]plait compare train.csv --set text.model=tuned+tfidf --out comparison[/bold]
+    [bold]plait compare train.csv --set text.model=tuned+tfidf+tfidf-char --out comparison[/bold]
     """
     settings, rows = settings_of(preset, config, set_, strict=False), _Rows(data, val, test)
     if not _tune_on_pairs(rows, out, settings, overwrite):
