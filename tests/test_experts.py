@@ -41,7 +41,9 @@ def rows(targets: Tensor, val: Tensor, right: float = 0.7, folds: Tensor | None 
     for y in (targets, val):
         net, words = said(y, right, CLASSES, g, 12), torch.randn(len(y), 3, generator=g)
         present = {"image": torch.ones(len(y), dtype=torch.bool), "text": torch.ones(len(y), dtype=torch.bool)}
-        parts.append(Strands({"image": torch.full((len(y), 2), torch.nan), "text": torch.cat([net, words], 1)}, present))
+        parts.append(
+            Strands({"image": torch.full((len(y), 2), torch.nan), "text": torch.cat([net, words], 1)}, present)
+        )
     even = [Answers(y, CLASSES, torch.ones(len(y))) for y in (targets, val)]
     sparse = {1: SparseRows(*(wide(y, right, g) for y in (targets, val)))}
     return Rows(parts[0], parts[1], even[0], even[1], folds, sparse)
@@ -60,7 +62,9 @@ def fit(kind: str, given: Rows, *overrides: str) -> ExpertFit:
 def built(kind: str, found: ExpertFit) -> Expert:
     """The expert with its weights, in a strand whose features have the scores of the second encoder."""
     parts = (SHAPE.parts["text"][0], Part("words", 3, CLASSES))
-    expert = Expert("text", found.spec, replace(SHAPE, parts={"text": parts}, kind="mlp" if kind == "mlp" else "linear"))
+    expert = Expert(
+        "text", found.spec, replace(SHAPE, parts={"text": parts}, kind="mlp" if kind == "mlp" else "linear")
+    )
     missing = expert.load_state_dict(found.state, strict=False)
     assert set(missing.missing_keys) == {"columns", "answers"}
     return expert.eval()
@@ -78,7 +82,11 @@ def test_logits_are_those_of_the_expert(kind: str) -> None:
         (given.train, given.sparse[1].train, found.train_logits),
         (given.val, given.sparse[1].val, found.held_logits),
     ):
-        scores = torch.from_numpy(matrix @ found.scores[1].numpy()) if kind == "wide" else torch.zeros(len(matrix.toarray()), 4)
+        scores = (
+            torch.from_numpy(matrix @ found.scores[1].numpy())
+            if kind == "wide"
+            else torch.zeros(len(matrix.toarray()), 4)
+        )
         features = torch.cat([strands.features["text"], scores], 1)
         torch.testing.assert_close(built(kind, found)(features), logits, atol=1e-4, rtol=1e-4)
     assert (len(found.scores), len(found.curve)) == {"dense": (0, 0), "wide": (1, 0), "mlp": (0, 3)}[kind]
@@ -153,7 +161,9 @@ def test_out_of_fold_logits_come_from_experts_that_have_not_seen_the_row(
     part = Strands({"text": text}, {"text": torch.ones(n, dtype=torch.bool)})
     # Validated on themselves: memorising wins.
     given = replace(given, train=part, val=part, sparse={1: SparseRows(matrix, matrix)})
-    shape = replace(SHAPE, parts={"text": (Part("net", 397), Part("words", 3))}, kind="mlp" if kind == "mlp" else "linear")
+    shape = replace(
+        SHAPE, parts={"text": (Part("net", 397), Part("words", 3))}, kind="mlp" if kind == "mlp" else "linear"
+    )
     if kind == "mlp":
         found = fit_mlp("text", shape, given, config("train.lr=0.02", "train.batch=8", "train.epochs=30"))
     else:
@@ -167,7 +177,9 @@ def test_a_linear_expert_learns_no_random_labels(kind: str) -> None:
     """Its strength is chosen on rows held out, and so it answers with the shares of the classes."""
     g = generator(0)
     targets, val = (torch.randint(0, CLASSES, (n,), generator=g) for n in (240, 80))
-    given = rows(targets[torch.randperm(240, generator=g)], val[torch.randperm(80, generator=g)], folds=numbered(240) % 3)
+    given = rows(
+        targets[torch.randperm(240, generator=g)], val[torch.randperm(80, generator=g)], folds=numbered(240) % 3
+    )
     given = replace(given, answers=replace(given.answers, targets=targets))
     found = fit(kind, given)
     shares = torch.bincount(targets) / 240

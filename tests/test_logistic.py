@@ -15,7 +15,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait import logistic
-from plait.logistic import COARSE, START, Answers, DenseDesign, Design, Solution, SparseDesign, Trial, best_strength, solve
+from plait.logistic import (
+    COARSE,
+    START,
+    Answers,
+    DenseDesign,
+    Design,
+    Solution,
+    SparseDesign,
+    Trial,
+    best_strength,
+    solve,
+)
 
 ROWS, CLASSES = 300, 4
 

@@ -12,7 +12,19 @@ from plait.fusion.calibration import fit_temperature
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
 from plait.fusion.strand import ExpertSpec, Part, Shape, StrandHead
 from plait.logistic import Answers, DenseDesign, solve
-from plait.pools import PARTS, Held, Joined, Taught, Way, calibrated, choose, cross_validated, head_of, held_by, mean_loss
+from plait.pools import (
+    PARTS,
+    Held,
+    Joined,
+    Taught,
+    Way,
+    calibrated,
+    choose,
+    cross_validated,
+    head_of,
+    held_by,
+    mean_loss,
+)
 from telling import generator
 
 CLASSES = 4
@@ -40,7 +52,7 @@ def test_every_row_is_answered_by_what_was_fitted_to_the_others(rows: int) -> No
 
     found = cross_validated(fit, rows, 1, seed=0)
     assert found[:, 0].tolist() == list(range(rows))
-    assert sorted(sum(parts, [])) == list(range(rows))
+    assert sorted(row for part in parts for row in part) == list(range(rows))
     assert len(parts) == min(PARTS, rows)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from whole import NAMES, POOLED, SPECS, TALL, filled, rows
 
 from plait.errors import RunError
 from plait.fusion.build import EARLY, MODELS, HeadSpec, build, early_head, strands_of
 from plait.fusion.late import LateFusion
-from whole import NAMES, POOLED, SPECS, TALL, filled, rows
 
 
 def test_strands_of() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from whole import BOTH, LINEAR, NAMES_OF_BOTH, POOLED, SPECS, filled, rows
 
 from plait.fusion.build import HeadSpec
 from plait.fusion.late import LateFusion, Opinions
 from plait.fusion.pattern import Model
-from whole import BOTH, LINEAR, NAMES_OF_BOTH, POOLED, SPECS, filled, rows
 
 models = pytest.mark.parametrize("spec", BOTH, ids=NAMES_OF_BOTH)
 mean_or_weighted = pytest.mark.parametrize("mean", [False, True], ids=["weighted", "mean"])
