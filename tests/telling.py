@@ -63,6 +63,19 @@ def over_separated(seen: frozenset[str] = frozenset()) -> tuple[Task, Strands, T
     return Task(train_rows, train_targets, folds, val_rows, val_targets, classes, seen), test_rows, test_targets
 
 
+def unequal(
+    rows: int, shares: tuple[float, ...], seed: int, lean: tuple[float, float] = (0.85, 1.1)
+) -> tuple[Strands, Tensor]:
+    """Classes as frequent as `shares`, each a normal cloud of 8 numbers a strand, and how far the clouds lie apart."""
+    g, classes = generator(seed), len(shares)
+    targets = torch.multinomial(torch.tensor(shares), rows, replacement=True, generator=g)
+    clouds = [torch.randn(classes, 8, generator=generator(100 + i)) for i in range(2)]
+    image, text = (
+        far * cloud[targets] + torch.randn(rows, 8, generator=g) for far, cloud in zip(lean, clouds, strict=True)
+    )
+    return strands(image, text), targets
+
+
 @cache
 def points(model: str, seen: frozenset[str], *overrides: str) -> float:
     """Accuracy on test rows, in percent."""

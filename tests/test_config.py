@@ -126,6 +126,8 @@ def test_unknown_preset() -> None:
             "head.late=meen",
             "head.late: input should be 'auto', 'mean', 'product', 'weighted' or 'stacking' (got 'meen')",
         ),
+        ("train.label_smoothing=1", "train.label_smoothing: input should be less than 1 (got 1)"),
+        ("text.tfidf_terms=0", "text.tfidf_terms: input should be greater than 0 (got 0)"),
         ("head.strand_dropout=0.51", "head.strand_dropout: input should be less than or equal to 0.5 (got 0.51)"),
         ("train.epochs.x=5", "train.epochs: input should be a valid integer (got {'x': 5})"),
         ("train.epochs", "--set 'train.epochs': expected key.path=value, e.g. --set train.epochs=10"),

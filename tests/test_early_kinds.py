@@ -14,6 +14,7 @@ from plait.fusion.batch import Strands, logits
 from plait.fusion.build import EARLY, build
 from plait.fusion.huse import HuseHead
 from plait.fusion.practice import Practice
+from plait.logistic import Answers
 from plait.training import Copies, train
 from telling import SEEN, accuracy, config, generator, points, said, small, strands
 
@@ -32,7 +33,7 @@ def test_early_fusion_of_every_kind_joins_what_the_strands_tell(kind: str) -> No
     g = generator(0)
     (train_rows, targets), (val_rows, val_targets), (rows, answers) = (complementary(n, g) for n in (900, 300, 1200))
     task = Task(train_rows, targets, torch.arange(900) // 6 % 3, val_rows, val_targets, 6)
-    fitter = Fitter(task, config(f"head.early={kind}", *TOWERS))
+    fitter = Fitter(task, config(f"head.early={kind}", "train.epochs=12", "train.batch=64", *TOWERS))
     found = {model: accuracy(logits(fitter.fit(model).head, rows), answers) for model in ("image", "text", "early")}
     assert found["image"] < 0.55  # a half of 95 % at best
     assert found["text"] < 0.4  # a third
@@ -40,7 +41,7 @@ def test_early_fusion_of_every_kind_joins_what_the_strands_tell(kind: str) -> No
     early = fitter.fit("early")
     assert early.note == NOTES[kind]
     assert early.spec.early == kind
-    assert type(early.head.head) is EARLY[kind]
+    assert type(early.head.fusion) is EARLY[kind]
     again = build(type(early.spec).from_json(early.spec.as_json()))
     again.load_state_dict(early.head.state_dict())
     assert torch.equal(logits(again, rows), logits(early.head, rows))
@@ -48,13 +49,20 @@ def test_early_fusion_of_every_kind_joins_what_the_strands_tell(kind: str) -> No
 
 @pytest.mark.parametrize("kind", ["towers", "huse"])
 def test_other_early_fusion_does_not_trust_an_encoder_that_saw_the_rows(kind: str) -> None:
-    text, chosen = points("text", SEEN), (f"head.early={kind}", *TOWERS)
+    text, chosen = points("text", SEEN), (f"head.early={kind}", "train.epochs=15", "train.batch=64", *TOWERS)
     assert points("early", SEEN, *chosen) >= text - 3
     assert points("early", SEEN, *chosen) > points("early", frozenset(), *chosen) + 5
 
 
 def test_class_names_reach_huse() -> None:
-    chosen = config("head.early=huse", "head.huse.graph=0.5", "head.huse.gap=0.25", "head.huse.margin=0.6", *TOWERS)
+    chosen = config(
+        "head.early=huse",
+        "head.huse.graph=0.5",
+        "head.huse.gap=0.25",
+        "head.huse.margin=0.6",
+        "train.epochs=2",
+        *TOWERS,
+    )
     vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [1.0, 1.0]])
     named, plain = (Fitter(replace(small(), class_vectors=v), chosen).new_early() for v in (vectors, None))
     assert isinstance(named, HuseHead)
@@ -65,7 +73,7 @@ def test_class_names_reach_huse() -> None:
     assert (named.graph, named.gap, named.margin) == (0.5, 0.25, 0.6)
     assert torch.equal(named.classifier.weight, plain.classifier.weight)
     fitted = Fitter(replace(small(), class_vectors=vectors), chosen).fit("early")
-    assert torch.equal(fitted.head.head.class_distance, named.class_distance)  # type: ignore[arg-type]
+    assert torch.equal(fitted.head.fusion.class_distance, named.class_distance)  # type: ignore[arg-type]
 
 
 def test_huse_pulls_classes_of_like_names_together() -> None:
@@ -77,8 +85,10 @@ def test_huse_pulls_classes_of_like_names_together() -> None:
     task = Task(rows[0], targets, torch.arange(600) // 5 % 3, rows[1], val, 5)
     for graph in (0, 2):
         chosen = config("head.early=huse", f"head.huse.graph={graph}", "train.epochs=40", "train.patience=40", *TOWERS)
-        head = Fitter(replace(task, class_vectors=vectors), chosen).fit("early").head.head
+        fitter = Fitter(replace(task, class_vectors=vectors), chosen)
+        head = fitter.new_early()
         assert isinstance(head, HuseHead)
+        train(Copies([head]), (task.train, fitter.answers), (task.val, fitter._weighed(task.val_targets)), chosen.train)
         with torch.inference_mode():
             text = head.embed(task.val.features, task.val.present)["text"]
         means = torch.stack([text[task.val_targets == k].mean(0) for k in range(3)])
@@ -91,9 +101,10 @@ def test_huse_pulls_classes_of_like_names_together() -> None:
 @pytest.mark.parametrize("kind", EARLY)
 def test_new_early_and_finish_early_are_what_fitting_does(kind: str) -> None:
     """Rows are hidden in the training of every kind; nothing else is done to the head."""
-    task, chosen = small(), config("train.epochs=2", f"head.early={kind}", "head.strand_dropout=0.3", *TOWERS)
+    task, chosen = small(rows=2100), config("train.epochs=2", f"head.early={kind}", "head.strand_dropout=0.3", *TOWERS)
     fitter = Fitter(task, chosen)
-    data, val = (task.train, task.targets), (task.val, task.val_targets)
+    val = (task.val, Answers(task.val_targets, 5, torch.ones(100)))
+    data = (task.train, fitter.answers)
     head, plain = fitter.new_early(), fitter.new_early()
     fitted = train(Copies([head], Practice(0.3)), data, val, chosen.train)
     train(Copies([plain]), data, val, chosen.train)

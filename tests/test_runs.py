@@ -74,6 +74,43 @@ def test_a_loaded_run_predicts_the_same(
     assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == strands
 
 
+def test_a_run_with_experts_on_wide_texts_predicts_the_same(
+    toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
+) -> None:
+    """Their weights are in the encoders' folders, their place in the manifest."""
+    classifier = Classifier(toy_config("model=late", "text.model=tfidf+tfidf-char", "head.late=weighted")).fit(drawn)
+    classifier.save(tmp_path / "run")
+    parts = manifest(tmp_path / "run")["head"]["shape"]["parts"]["text"]
+    assert [part["name"] for part in parts] == ["tfidf", "tfidf-char"]
+    assert any(part["scores"] for part in parts)
+    for number, part in enumerate(parts):
+        tensors = load_file(tmp_path / "run" / f"text-{number}" / "model.safetensors")
+        assert tensors["components"].shape[0] == part["dense"]
+        assert ("scores" in tensors) == (part["scores"] == 16)
+    loaded = load(tmp_path / "run", device="cpu")
+    np.testing.assert_array_equal(loaded.predict_proba(drawn), classifier.predict_proba(drawn))
+    assert loaded.spec_ == classifier.spec_
+    assert loaded.engine.fingerprint == load(tmp_path / "run", device="cpu").engine.fingerprint
+
+
+def test_rows_that_lack_a_strand_are_answered_by_the_other_alone(
+    fitted: dict[str, Classifier], drawn: Pairs, tmp_path: Path
+) -> None:
+    """After saving and loading, too; by the same head as in the model of one strand."""
+    images, texts = [ref.load() if ref else None for ref in drawn.images()], drawn.texts
+    half = {
+        "image": Pairs.from_columns(images, [None] * 64, ids=drawn.ids),
+        "text": Pairs.from_columns([None] * 64, texts, ids=drawn.ids),
+    }
+    for model in ("late", "early"):
+        fitted[model].save(tmp_path / model)
+        loaded = load(tmp_path / model, device="cpu")
+        for strand, pairs in half.items():
+            np.testing.assert_allclose(
+                loaded.engine.predict_proba(pairs), fitted[strand].engine.predict_proba(pairs), atol=1e-6
+            )
+
+
 def test_a_run_holds_data_only(run: Path) -> None:
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert {Path(name).suffix for name in files} <= SUFFIXES - {".md"}
@@ -221,6 +258,15 @@ def test_a_newer_format(run: Path) -> None:
 def test_manifest_values_of_another_kind(run: Path, change: dict[str, Any]) -> None:
     rewrite(run, **change)
     assert refused(run).startswith(f"run '{run}'")
+
+
+def test_a_run_of_an_older_plait(run: Path) -> None:
+    """Whose heads had no experts."""
+    head = {name: value for name, value in manifest(run)["head"].items() if name != "experts"}
+    rewrite(run, head=head)
+    assert refused(run) == (
+        f"run '{run}' cannot be loaded: its head is of an older plait, which answered without experts; fit it anew"
+    )
 
 
 def test_an_unknown_config_key(run: Path) -> None:

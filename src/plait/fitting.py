@@ -210,7 +210,8 @@ class Fitter:
         specs = tuple(fits[i].spec for i in way.experts)
         scored = {number for spec in specs for number in spec.scores}
         parts = tuple(replace(p, scores=task.classes if i in scored else 0) for i, p in enumerate(self._parts(strand)))
-        head = StrandHead(strand, specs, replace(shape, parts={strand: parts}))
+        with seeded(self.config.seed):
+            head = StrandHead(strand, specs, replace(shape, parts={strand: parts}))
         head = head_of(head, way, held, fits, taught)
         chosen = replace(held, log_probs=held.log_probs[list(way.experts)])
         note = f"{kind} head on {strand} features" if len(ways) == 1 else way.name

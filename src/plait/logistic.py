@@ -21,7 +21,7 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-STEPS = 10.0 ** np.arange(-2.0, -8, -0.5)  # strengths to try, strongest first, of the variance of the features
+STEPS = 10.0 ** np.arange(0.0, -8, -0.5)  # strengths to try, strongest first, of the variance of the features
 START = 10**-4.5  # the first of them tried, or the next weaker one
 COARSE, FINE = 1e-4, 1e-5  # change of the loss, of its value, at which a step of the path, and the last, end
 NEGLIGIBLE = 1e-7  # variance of a principal axis, of the largest, below which it is left out
@@ -194,9 +194,10 @@ class Trial:
 
 
 def best_strength(trials: Sequence[Trial], steps: Sequence[float] | np.ndarray = STEPS) -> list[Solution]:
-    """The optima of the strength with the least judged loss, added over the trials; to within `COARSE`.
+    """The optima of the strength with the least judged loss, added over the trials; to within `COARSE` of it.
 
-    Strengths go down from `START`, each from the optimum before it, until the loss gets worse; up, if it did at once.
+    Strengths go down from `START`, each from the optimum before it, until the loss gets no better; if it got none at
+    once, up until it gets worse: where the rows say little, the loss hardly changes over many weak strengths.
 
     Args:
         trials: the folds of a cross-validation, or one with validation rows.
@@ -204,26 +205,30 @@ def best_strength(trials: Sequence[Trial], steps: Sequence[float] | np.ndarray =
     """
     variance = float(trials[0].design.moments.sum())
 
-    def walk(some: Sequence[float], best: _Found | None) -> tuple[_Found, int]:
-        taken = 0
-        for step in some:
-            last = best.solutions if best is not None else [None] * len(trials)
-            found = [
-                solve(trial.design, trial.answers, step * variance, start, COARSE)
-                for trial, start in zip(trials, last, strict=True)
-            ]
-            loss = sum(trial.judge(solution) for trial, solution in zip(trials, found, strict=True))
-            if best is not None and loss >= best.loss:
-                break
-            best, taken = _Found(loss, found), taken + 1
-        assert best is not None
-        return best, taken
+    def attempt(step: float, near: _Found | None) -> _Found:
+        starts = near.solutions if near is not None else [None] * len(trials)
+        found = [
+            solve(trial.design, trial.answers, step * variance, start, COARSE)
+            for trial, start in zip(trials, starts, strict=True)
+        ]
+        return _Found(sum(trial.judge(solution) for trial, solution in zip(trials, found, strict=True)), found)
 
     values = [float(step) for step in steps]
     first = next((i for i, step in enumerate(values) if step <= START * 1.01), 0)
-    best, taken = walk(values[first:], None)
-    if taken == 1:
-        best, _ = walk(values[:first][::-1], best)
+    begin = best = attempt(values[first], None)
+    for step in values[first + 1 :]:
+        weaker = attempt(step, best)
+        if weaker.loss >= best.loss * (1 - COARSE):
+            break
+        best = weaker
+    if best is not begin:
+        return best.solutions
+    last = begin
+    for step in reversed(values[:first]):
+        last = attempt(step, last)
+        if last.loss > best.loss * (1 + COARSE):
+            break
+        best = min(best, last, key=lambda found: found.loss)
     return best.solutions
 
 
