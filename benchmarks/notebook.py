@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from plait.data.partition import divide
 from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from plait.config import configure
+from plait.data.partition import divide
 from plait.fitting import Fitter
 from plait.fusion.batch import logits
 from plait.fusion.build import MODELS
@@ -112,8 +112,12 @@ def _sides(prepared: Preparation, task: Any, parts: Any) -> dict[str, Side]:
 
 
 def _regression(side: Side, y: np.ndarray, y_val: np.ndarray, classes: int) -> Answers:
-    """The regression whose C answers most validation rows right; each starts from the one before it."""
+    """The regression whose C answers most validation rows right; each starts from the one before it.
+
+    After three in a row that are no better, larger ones are not tried.
+    """
     best: tuple[float, Answers] | None = None
+    worse = 0
     model = LogisticRegression(max_iter=ITERATIONS, warm_start=True)
     for strength in STRENGTHS:
         with warnings.catch_warnings():
@@ -122,7 +126,9 @@ def _regression(side: Side, y: np.ndarray, y_val: np.ndarray, classes: int) -> A
         val = _whole(model, side.val, classes)
         accuracy = float((val.argmax(1) == y_val).mean())
         if best is None or accuracy > best[0]:
-            best = (accuracy, Answers(val, _whole(model, side.test, classes)))
+            best, worse = (accuracy, Answers(val, _whole(model, side.test, classes))), 0
+        elif (worse := worse + 1) == 3:
+            break
     assert best is not None
     return best[1]
 

@@ -7,6 +7,7 @@ import pytest
 
 from plait.config import Config, configure, presets
 from plait.errors import ConfigError, PlaitError
+from plait.training import SMOOTHING
 from plait.tuning.stages import plan
 
 
@@ -34,7 +35,7 @@ def test_every_preset_is_listed_and_loads() -> None:
         assert not preset.line.startswith("#")
         assert isinstance(configure(name), Config)
     assert configure("demo").image.pretrained is False
-    assert configure("demo").text.model == "tfidf"
+    assert configure("demo").text.model == "tfidf+tfidf-char"
 
 
 def test_presets_after_a_source_say_how_they_differ() -> None:
@@ -64,7 +65,7 @@ def test_what_presets_say_of_their_numbers() -> None:
         assert (config.text.train.tower, config.text.train.layers, config.text.clean) == ("lstm", "frozen", False)
     assert (early.head.towers.image, early.head.towers.text) == ((256,), (256,))
     assert (early.joint.epochs, early.joint.batch, early.joint.lr, early.joint.text) == (5, 32, 1e-5, "frozen")
-    assert (huse.train.lr, huse.train.epochs, huse.train.label_smoothing) == (1e-3, 60, 0.1)
+    assert (huse.train.lr, huse.train.epochs, huse.train.label_smoothing or SMOOTHING) == (1e-3, 60, 0.1)
     assert (huse.head.huse.graph, huse.head.huse.gap, huse.train.batch) == (1, 1, 1024)
     train = study.image.train
     assert (train.epochs, train.batch, train.lr, train.ema, train.batch_stats) == (12, 32, None, 0, False)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.experts import ExpertFit
-from plait.fusion.calibration import fit_temperature
+from plait.fusion.calibration import fit_calibration, fit_temperature
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
 from plait.fusion.strand import ExpertSpec, Part, Shape, StrandHead
 from plait.logistic import Answers, DenseDesign, solve
@@ -200,10 +200,10 @@ def test_the_head_answers_as_the_way_does(way: Way) -> None:
     rows, known = torch.arange(0, 120, 2), torch.arange(150)
     taught = Taught(known, even(targets[known]), log_prior)
     experts = held_by(found, rows, even(val[rows]), taught)
-    for number, (fit, temperature) in enumerate(zip(found, experts.temperatures, strict=True)):
-        assert temperature == fit_temperature(fit.held_logits[rows], val[rows])
-        torch.testing.assert_close(experts.log_probs[number], F.log_softmax(fit.held_logits[rows] / temperature, 1))
-        trained = F.softmax(fit.train_logits[known] / temperature, 1).mean(0)
+    for number, (fit, calibration) in enumerate(zip(found, experts.calibrations, strict=True)):
+        assert calibration == fit_calibration(fit.held_logits[rows], val[rows], log_prior)
+        torch.testing.assert_close(experts.log_probs[number], calibration(fit.held_logits[rows], log_prior))
+        trained = calibration(fit.train_logits[known], log_prior).exp().mean(0)
         torch.testing.assert_close(experts.priors[number].exp(), trained)
     shape = Shape({"text": tuple(Part(name, 3) for name in "abc")}, CLASSES)
     head = head_of(StrandHead("text", [found[i].spec for i in way.experts], shape), way, experts, found, taught)
@@ -214,14 +214,14 @@ def test_the_head_answers_as_the_way_does(way: Way) -> None:
     assert (head.exponents.sum() == 0) == (way.name == "mean")
     # Its prior is its own mean answer on the rows it was trained on.
     numbers = list(way.experts)
-    train = torch.stack([F.log_softmax(found[i].train_logits / experts.temperatures[i], 1) for i in numbers])
+    train = torch.stack([experts.calibrations[i](found[i].train_logits, log_prior) for i in numbers])
     torch.testing.assert_close(head.prior.exp(), head.pool(train)[known].exp().mean(0))
     # Its experts have their weights.
     features = {"text": torch.randn(7, 9, generator=g)}
     for place, number in enumerate(numbers):
         weight, bias = found[number].state["output.weight"], found[number].state["bias"]
         logits = features["text"][:, 3 * number : 3 * number + 3] @ weight.T + bias
-        expected = F.log_softmax(logits / experts.temperatures[number], 1)
+        expected = experts.calibrations[number](logits, log_prior)
         torch.testing.assert_close(head.opinions(features)[place], expected)
     missing = head(features, {"text": torch.zeros(7, dtype=torch.bool)})
     assert torch.equal(missing, log_prior.expand(7, -1))

@@ -86,7 +86,6 @@ class Preparation:
         self.tally = Tally(self.config.data.strict, self.warnings)
         require_known_labels(self.val_pairs, self.labels)
         self._look_at_encoders()
-        self._look_at_rows()
 
     def _look_at_rows(self) -> None:
         """Say so where there are too few rows to calibrate by."""
@@ -210,6 +209,7 @@ class Preparation:
 
     def task(self) -> Task:
         """Everything heads are fitted to."""
+        self._look_at_rows()
         (groups,) = groups_of([self.train_pairs], self.config.data.group)
         fold = torch.from_numpy(folds(self.train_pairs, groups, self.config.head.folds, self.config.seed))
         return Task(

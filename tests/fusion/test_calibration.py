@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.calibration import PULL, RANGE, fit_temperature
+from plait.fusion.calibration import NOISE, PULL, RANGE, Calibration, fit_calibration, fit_temperature, with_noise
 
 
 def answers(scale: float, rows: int = 500, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -72,3 +72,58 @@ def test_few_rows_that_are_all_right_do_not_make_sure(rows: int) -> None:
 
 def test_no_rows_leave_logits_alone() -> None:
     assert fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)) == 1.0
+
+
+def test_noise_moves_the_answer_to_the_prior() -> None:
+    log_prior = torch.tensor([0.5, 0.3, 0.2]).log()
+    given = torch.tensor([[0.9, 0.06, 0.04]]).log()
+    expected = torch.tensor([[0.75 * 0.9 + 0.125, 0.75 * 0.06 + 0.075, 0.75 * 0.04 + 0.05]])
+    torch.testing.assert_close(with_noise(given, log_prior, torch.tensor(0.25)).exp(), expected)
+    assert torch.equal(with_noise(given, log_prior, torch.tensor(0.0)), given)
+    torch.testing.assert_close(Calibration(2.0, 0.25)(2 * given, log_prior).exp(), expected)
+
+
+def test_calibration_is_the_minimum() -> None:
+    from scipy.optimize import minimize
+
+    logits, targets = answers(3.0, 300)
+    log_prior = torch.log_softmax(torch.arange(5.0) / 5, 0)
+    weights = torch.rand(300, generator=torch.Generator().manual_seed(1))
+    begin = np.log(NOISE / (1 - NOISE))
+
+    def loss(point: np.ndarray) -> float:
+        noise = 1 / (1 + np.exp(-point[1]))
+        probs = (1 - noise) * (logits.double() / np.exp(point[0])).softmax(1) + noise * log_prior.double().exp()
+        picked = -probs[torch.arange(300), targets].log()
+        pull = (PULL * point[0] ** 2 + (point[1] - begin) ** 2) / 600
+        return float((weights.double() * picked).sum() / weights.double().sum()) + pull
+
+    best = minimize(loss, [0.0, begin], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}).x
+    found = fit_calibration(logits, targets, log_prior, weights)
+    assert found.temperature == pytest.approx(np.exp(best[0]), rel=2e-3)
+    assert found.noise == pytest.approx(1 / (1 + np.exp(-best[1])), rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_rows_that_say_nothing_are_found(share: float) -> None:
+    """A temperature alone flattens the answers to all other rows."""
+    logits, targets = answers(1.0, 6000)
+    g = torch.Generator().manual_seed(3)
+    targets = torch.where(torch.rand(6000, generator=g) < share, torch.randint(0, 5, (6000,), generator=g), targets)
+    flat = torch.full((5,), 0.2).log()
+    found = fit_calibration(logits, targets, flat)
+    assert found.noise == pytest.approx(share, abs=0.03)
+    assert found.temperature == pytest.approx(1, abs=0.06)
+    plain = F.cross_entropy(logits / fit_temperature(logits, targets), targets)
+    assert F.nll_loss(found(logits, flat), targets) < plain
+
+
+def test_no_rows_leave_answers_alone_and_few_pull_little() -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    assert fit_calibration(torch.zeros(0, 3), none, torch.zeros(3)) == Calibration()
+    assert fit_calibration(torch.randn(4, 3), torch.zeros(4, dtype=torch.int64), torch.zeros(3), torch.zeros(4)) == (
+        Calibration()
+    )
+    found = fit_calibration(8 * torch.eye(3), torch.arange(3), torch.full((3,), 1 / 3).log())
+    assert 0.5 < found.temperature < 2  # always right, and still at no bound
+    assert 0 < found.noise < 0.05

@@ -78,7 +78,7 @@ def fit_calibration(logits: Tensor, targets: Tensor, log_prior: Tensor, weights:
     share = weights / weights.sum()
     begin = torch.tensor(NOISE).logit()
     point = torch.tensor([0.0, float(begin)], requires_grad=True)
-    optimiser = torch.optim.LBFGS([point], max_iter=40, line_search_fn="strong_wolfe", tolerance_change=1e-6)
+    optimiser = torch.optim.LBFGS([point], max_iter=60, line_search_fn="strong_wolfe", tolerance_change=1e-9)
 
     def loss() -> Tensor:
         optimiser.zero_grad()
