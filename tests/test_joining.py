@@ -327,3 +327,25 @@ def test_features_of_a_batch_with_gaps(image_encoder: TimmEncoder, text_encoder:
     assert not empty["image"].any()
     assert not empty["text"][:, 2:34].any()
     assert torch.equal(empty["text"][:, [0, 1, 34, 35]], known["text"][:, [0, 1, 34, 35]])
+
+
+def test_permuted_labels_give_chance_through_joint_training(toy_config: Callable[..., Config]) -> None:
+    """Each row says its number and nothing else: known by heart, and chance on any other row."""
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice([*"abcdefghijklmnopqrstuvwxyz"], 5)) for _ in range(300)]
+    pairs = Pairs.from_columns([picture(i) for i in range(300)], words, rng.permutation(["a", "b"] * 150))
+    config = toy_config(
+        *JOINT,
+        "joint.text=all",
+        "joint.epochs=20",
+        "joint.batch=16",
+        "joint.label_smoothing=0",
+        "head.early=towers",
+        "head.strand_dropout=0",
+    )
+    found = plait.compare(pairs, config=config)
+    for name, model in found.models.items():
+        right = float((model.probabilities.argmax(1) == found.targets).mean())
+        assert right < 0.5 + 3.5 * np.sqrt(0.25 / len(found.targets)), name
+    losses = [epoch["train_loss"] for epoch in found.models["early"].curves]
+    assert min(losses) < 0.6  # it did learn its own rows
