@@ -402,7 +402,6 @@ def _linear_experts(strand: str, shape: Shape, rows: Rows) -> tuple[list[ExpertF
         count, names = len(parts), ", ".join(part.name for part in parts)
         fits.append(fit_linear(strand, ExpertSpec(tuple(range(count))), shape, rows))
         ways.append(Way(f"linear head on {names} side by side", (count,)))
-        for numbers, what in ((range(count), names), (range(count + 1), f"{names}, and on all side by side")):
-            ways.append(Way(f"mean of linear heads on {what}", tuple(numbers)))
-            ways.append(Way(f"weighted pool of linear heads on {what}", tuple(numbers), weighted=True))
+        ways.append(Way(f"mean of linear heads on {names}", tuple(range(count))))
+        ways.append(Way(f"weighted pool of linear heads on {names}", tuple(range(count)), weighted=True))
     return fits, ways
