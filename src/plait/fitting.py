@@ -240,9 +240,7 @@ class Fitter:
                 fusion = self._late(kind, opinions.rows(rows), answers.select(rows))
                 with torch.no_grad():
                     fused = fusion(opinions)
-                part = answers.select(rows)
-                temperature = fit_temperature(fused[rows], part.targets, part.weights)
-                return lambda other: fused[other] / temperature
+                return calibrated(fused, answers)(rows)
 
             cross = cross_validated(fit, len(both), self.task.classes, self.config.seed)  # type: ignore[arg-type]
             found.append((mean_loss(cross, answers), kind, cross))

@@ -92,9 +92,13 @@ class Preparation:
         held = len(self.val_pairs) + (len(self.train_pairs) if len(self.train_pairs) <= CROSS_FIT else 0)
         if held < ENOUGH:
             line = f"only {held} rows to choose and calibrate by: confidences are rough; more labelled rows mend that"
-            if line not in self.warnings:
-                say(f"warning: {line}")
-                self.warnings.append(line)
+            self._warn(line)
+
+    def _warn(self, line: str) -> None:
+        """Say and keep a warning, once."""
+        if line not in self.warnings:
+            say(f"warning: {line}")
+            self.warnings.append(line)
 
     def _look_at_encoders(self) -> None:
         """What pretuned encoders know of the rows: which strands to distrust, and whether to trust validation."""
@@ -105,9 +109,7 @@ class Preparation:
         if worst is not None and shares[worst] > 0:
             share = f"{100 * shares[worst]:.1f} %"
             line = f"{worst} has learnt from {share} of the validation rows; it does better on them than on new ones"
-            if line not in self.warnings:
-                say(f"warning: {line}")
-                self.warnings.append(line)
+            self._warn(line)
         for strand in self.strands:
             for name in (self.config.image.model,) if strand == "image" else self.config.text.networks:
                 folder = Path(name.removeprefix(LOCAL))
