@@ -19,8 +19,8 @@ from benchmarks.probing import open_network, probe, read_tables
 from plait.config import Config, configure
 from plait.data.text_pairs import hold_out, read_text_pairs
 from plait.encoders.text import SentenceEncoder
-from plait.tuning.text import tune_text
-from plait.tuning.text_pairs import spearman, tune_text_pairs
+from plait.training.encoders.text import tune_text
+from plait.training.encoders.text_pairs import spearman, tune_text_pairs
 
 TERMS = ("cosine", "in_batch", "angle")
 PAPER = "text.train.angle.form=paper"

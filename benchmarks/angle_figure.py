@@ -12,7 +12,7 @@ import sys
 import matplotlib.pyplot as plt
 import torch
 
-from plait.objectives.angle import phase_difference
+from plait.training.objectives.angle import phase_difference
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from benchmarks.timing import Table, percentiles, seconds
 from plait.data.pairs import Pairs
 from plait.encoders.image import TimmEncoder, normalise
 from plait.encoders.text import SentenceEncoder
-from plait.engine import Engine, Item
+from plait.inference.engine import Engine, Item
 
 SIDE = 2048  # of the matrices whose product gives the machine's rate
 NAMES = {"run": "PyTorch", "onnx": "ONNX Runtime", "int8": "ONNX Runtime, int8"}

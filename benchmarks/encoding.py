@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from benchmarks.timing import Table, seconds
-from plait.classifier import Classifier
 from plait.data.pairs import Pairs
 from plait.encoders.image import TimmEncoder
 from plait.encoders.text import SentenceEncoder
-from plait.encoding import encode_images, encode_texts
+from plait.features.encode import encode_images, encode_texts
+from plait.pipeline.classifier import Classifier
 
 BATCH, PHOTOS = 128, 200
 

@@ -24,12 +24,12 @@ from sklearn.linear_model import LogisticRegression
 
 from plait.config import configure
 from plait.data.partition import divide
-from plait.fitting import Fitter
-from plait.fusion.batch import logits
-from plait.fusion.build import MODELS
-from plait.joining import fit_model
-from plait.preparing import Preparation
+from plait.fusion.inputs import logits
+from plait.fusion.spec import MODELS
+from plait.pipeline.models import fit_model
+from plait.pipeline.prepare import Preparation
 from plait.report.uncertainty import accuracy_interval, paired
+from plait.training.heads.fitter import Fitter
 
 STRENGTHS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # C
 EXPONENTS = np.arange(0.1, 1.55, 0.1)
@@ -69,7 +69,7 @@ def main() -> None:
     fitter = Fitter(task, config, prepared.device)
     for name in MODELS:
         fitted = fit_model(prepared, fitter, name)
-        found = logits(fitted.head, prepared.strands_of(parts.test, fitted.encoders or prepared.encoders)).numpy()
+        found = logits(fitted.head, prepared.inputs_of(parts.test, fitted.encoders or prepared.encoders)).numpy()
         right[f"plait: {name}"] = _tell(f"plait: {name} ({fitted.note})", found, targets)
     y, y_val = task.targets.numpy(), task.val_targets.numpy()
     log_prior = np.log(np.bincount(y, minlength=task.classes).clip(1) / len(y))
@@ -96,7 +96,7 @@ def main() -> None:
 
 def _sides(prepared: Preparation, task: Any, parts: Any) -> dict[str, Side]:
     """The features of each encoder, as the regressions read them."""
-    unseen = prepared.strands_of(parts.test)
+    unseen = prepared.inputs_of(parts.test)
     sides = {"image": Side(*(rows.features["image"].numpy() for rows in (task.train, task.val, unseen)))}
     start = 0
     for i, encoder in enumerate(prepared.encoders.text):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from plait.config import Config
 from plait.data.read import read_as
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
-from plait.loop import seeded
-from plait.preparing import Preparation
-from plait.tuning.probe import fit_probe
-from plait.tuning.text_model import of_network
+from plait.pipeline.prepare import Preparation
+from plait.training.encoders.probe import fit_probe
+from plait.training.encoders.text_model import of_network
+from plait.training.loop import seeded
 
 
 @dataclass(frozen=True)

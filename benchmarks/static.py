@@ -16,7 +16,7 @@ import torch
 from benchmarks.probing import open_network, probe, read_tables
 from plait.config import configure
 from plait.encoders.text import SentenceEncoder
-from plait.tuning.static import distil
+from plait.training.encoders.static import distil
 
 TURNS = 3
 LEAST = 0.2  # seconds that the fast one is timed for

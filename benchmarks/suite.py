@@ -17,12 +17,12 @@ import torch
 import plait
 from benchmarks import answering, encoding, serve, starting
 from benchmarks.timing import Table
-from plait.classifier import Classifier
-from plait.deploy.export import export
 from plait.encoders.image import create_model, data_config, save_timm
 from plait.encoders.text import load_sentence_encoder
-from plait.engine import Engine
 from plait.errors import PlaitError
+from plait.export.write import export
+from plait.inference.engine import Engine
+from plait.pipeline.classifier import Classifier
 
 ROWS = 2000
 CLIENTS, SECONDS = (1, 8, 32), 6.0

@@ -27,8 +27,8 @@ from plait.config import Config, configure
 from plait.data.pairs import Pairs
 from plait.data.read import read_as
 from plait.encoders.image import LOCAL, create_model, data_config, normalise
-from plait.preparing import Preparation
-from plait.tuning.images import Images, Rows, batches, stack
+from plait.pipeline.prepare import Preparation
+from plait.training.encoders.images import Images, Rows, batches, stack
 
 DRAWN, ROWS, UNSEEN = "drawn", 1800, 3000
 KINDS = {"progressive": "true", "fixed size": "false"}

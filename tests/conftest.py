@@ -26,7 +26,7 @@ from plait.config import Config, configure  # noqa: E402
 from plait.data.pairs import Pairs  # noqa: E402
 from plait.encoders.image import TimmEncoder, load_image_encoder  # noqa: E402
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
-from plait.features import FeatureStore  # noqa: E402
+from plait.features.store import FeatureStore  # noqa: E402
 from toys import Run, make_image_folder, make_text_folder  # noqa: E402
 
 torch.set_num_threads(1)  # toy models are slower with more

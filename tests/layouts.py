@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from plait.data.pairs import Pairs
-from plait.outputs import write_pairs
+from plait.report.write import write_pairs
 
 
 def contents(pairs: Pairs) -> list[tuple[bytes, str, str]]:

@@ -17,7 +17,7 @@ FLOORS = {
     0: "errors config progress hub devices",
     1: "data encoders fusion objectives loop",
     2: "features problems encoding tuning loss logistic report",
-    3: "tuned training experts pools fitting joining preparing strands onnx_head engine classifier comparison runs "
+    3: "tuned training experts pools fitting joining preparing modalities onnx_head engine classifier comparison runs "
     "predictions outputs",
     4: "deploy extras",
     5: "cli __init__ __main__",

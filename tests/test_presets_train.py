@@ -36,7 +36,7 @@ class Promise:
 
     Attributes:
         early: how the note of early fusion starts. late: that of late fusion.
-        tuned: strands whose encoder is trained on the rows.
+        tuned: modalities whose encoder is trained on the rows.
         network: the toy that stands for its image model; None keeps what the preset names.
         lstm: whether token vectors go through an LSTM.
     """

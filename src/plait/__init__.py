@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from plait.classifier import Classifier
-    from plait.comparison import compare
     from plait.config import Config, configure
     from plait.data.columns import Columns
     from plait.data.pairs import Pairs
     from plait.data.read import read
     from plait.data.sample import draw
-    from plait.engine import Engine
     from plait.errors import PlaitError
-    from plait.runs import load
+    from plait.inference.engine import Engine
+    from plait.pipeline.classifier import Classifier
+    from plait.pipeline.compare import compare
+    from plait.runs.folder import load
 
 _HOMES = {
-    "Classifier": ("plait.classifier", "Classifier"),
+    "Classifier": ("plait.pipeline.classifier", "Classifier"),
     "Columns": ("plait.data.columns", "Columns"),
     "Config": ("plait.config", "Config"),
-    "Engine": ("plait.engine", "Engine"),
+    "Engine": ("plait.inference.engine", "Engine"),
     "Pairs": ("plait.data.pairs", "Pairs"),
     "PlaitError": ("plait.errors", "PlaitError"),
-    "compare": ("plait.comparison", "compare"),
+    "compare": ("plait.pipeline.compare", "compare"),
     "configure": ("plait.config", "configure"),
     "draw": ("plait.data.sample", "draw"),
-    "load": ("plait.runs", "load"),
+    "load": ("plait.runs.folder", "load"),
     "read": ("plait.data.read", "read"),
 }
 __all__ = [

@@ -13,10 +13,10 @@ from reading import write
 from sklearn.model_selection import StratifiedGroupKFold
 
 from plait.config import Config, configure
+from plait.data.draws import folds
 from plait.data.pairs import Pairs
 from plait.data.partition import Partition, divide, groups_of
 from plait.data.read import read
-from plait.data.split import folds
 from plait.errors import DataError
 
 GROUPS = ("pair", "text", "image", "text+image", "shop")
@@ -283,7 +283,7 @@ def test_given_rows_are_read_with_the_columns_of_the_others(tmp_path: Path, caps
         f"{other}: the training rows have a text from column 'caption', and this table has no such column "
         "(columns: words, image, label, shop); rename its column, or add one, which may be empty"
     )
-    assert len(divide(source, config(), val=other, strands=("image",)).val) == 1
+    assert len(divide(source, config(), val=other, modalities=("image",)).val) == 1
 
 
 def test_a_column_may_be_the_group_and_something_else(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The drawn sample set: reproducible, balanced, noisy as promised, and solved only by both strands together."""
+"""The drawn sample set: reproducible, balanced, noisy as promised, and solved only by both modalities together."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def image_probabilities(pairs: Pairs, split: int) -> np.ndarray:
     return np.asarray(model.predict_proba(x[split:]))
 
 
-def test_neither_strand_solves_it_and_both_together_gain_five_points(pairs: Pairs) -> None:
+def test_neither_modality_solves_it_and_both_together_gain_five_points(pairs: Pairs) -> None:
     split = 1500
     truths = np.unique(np.array(pairs.labels), return_inverse=True)[1][split:]
     text, image = text_probabilities(pairs, split), image_probabilities(pairs, split)

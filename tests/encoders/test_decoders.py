@@ -17,10 +17,10 @@ from plait.data.pairs import Pairs
 from plait.encoders.prompts import ANGLE_PROMPT, prompted
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import ConfigError, EncoderError
-from plait.fusion.batch import Strands
-from plait.preparing import Preparation
-from plait.tuning.joint import JointRows, _Network, _Task
-from plait.tuning.text import tune_text
+from plait.fusion.inputs import HeadInputs
+from plait.pipeline.prepare import Preparation
+from plait.training.encoders.joint import JointRows, _Network, _Task
+from plait.training.encoders.text import tune_text
 
 TEXTS = ["red soup", "a bowl of fresh green soup with blue fish and rice", "dish", "the dish"]
 WORDS = ["a", "and", "blue", "bowl", "cake", "dish", "fish", "fresh", "green", "in", "of", "one", "red", "rice", "soup"]
@@ -287,8 +287,8 @@ def test_joint_training_reads_what_the_encoder_reads(
     folders: dict[str, Path], toy_config: Callable[..., Config]
 ) -> None:
     encoder = opened(folders["llama"], f"text.prompt={ANGLE_PROMPT}")
-    strands = Strands({"text": torch.zeros(4, 32)}, {"text": torch.ones(4, dtype=torch.bool)})
-    rows = JointRows(Pairs.from_columns(texts=TEXTS), strands, torch.arange(4))
+    modalities = HeadInputs({"text": torch.zeros(4, 32)}, {"text": torch.ones(4, dtype=torch.bool)})
+    rows = JointRows(Pairs.from_columns(texts=TEXTS), modalities, torch.arange(4))
     task = _Task(
         _Network(None, encoder, torch.nn.Identity(), (0, encoder.dim)), rows, rows, toy_config("joint.text=all")
     )

@@ -17,8 +17,8 @@ from plait.encoders import base
 from plait.encoders.folding import folded
 from plait.encoders.image import TimmEncoder, load_image_encoder
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
-from plait.encoding import encode_images, encode_texts
-from plait.features import FeatureStore
+from plait.features.encode import encode_images, encode_texts
+from plait.features.store import FeatureStore
 from toys import numbered
 
 

@@ -13,13 +13,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from plait.classifier import Classifier
 from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.encoders.lstm import BiLSTM
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import EncoderError
-from plait.runs import load
+from plait.pipeline.classifier import Classifier
+from plait.runs.folder import load
 
 TEXTS = ["red soup", "a bowl of fresh green soup with blue 12", "dish", "soup red"]
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from plait.config import Config, configure
-from plait.fitting import Fitter, Task
-from plait.fusion.batch import Strands
-from plait.tuning.stages import plan
+from plait.fusion.inputs import HeadInputs
+from plait.training.encoders.stages import plan
+from plait.training.heads.fitter import Fitter, Task
 
 IMAGE, TEXT, CLASSES = 1280, 1024, 101  # EfficientNetV2-S, UAE-Large, UPMC Food-101
 
@@ -43,7 +43,7 @@ def test_parameters_with_1000_classes(name: str, count: int) -> None:
 def study_head(config: Config) -> nn.Module:
     """The untrained early-fusion head of a configuration, for features and classes of the study."""
     features = {"image": torch.zeros(CLASSES, IMAGE), "text": torch.zeros(CLASSES, TEXT)}
-    rows = Strands(features, {strand: torch.ones(CLASSES, dtype=torch.bool) for strand in features})
+    rows = HeadInputs(features, {modality: torch.ones(CLASSES, dtype=torch.bool) for modality in features})
     targets = torch.arange(CLASSES)
     return Fitter(Task(rows, targets, targets % 3, rows, targets, CLASSES), config).new_early()
 

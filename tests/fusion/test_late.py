@@ -7,23 +7,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.fusion.late import KINDS, LateFusion, Opinions, fit_late, mean, product
+from plait.fusion.modality import MODALITIES, ExpertSpec, ModalityHead, Part, Shape, prior
 from plait.fusion.pool import fit_exponents
-from plait.fusion.strand import STRANDS, ExpertSpec, Part, Shape, StrandHead, prior
 
 PRIOR = np.array([0.5, 0.3, 0.2])
 IMAGE = np.array([[0.7, 0.2, 0.1], [0.2, 0.2, 0.6], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]])
 TEXT = np.array([[0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05], [0.6, 0.2, 0.2]])
 LOGS = {"image": torch.tensor(IMAGE).log(), "text": torch.tensor(TEXT).log()}
 LOG_PRIOR = torch.tensor(PRIOR).log()
-SAME = dict.fromkeys(STRANDS, LOG_PRIOR)
+SAME = dict.fromkeys(MODALITIES, LOG_PRIOR)
 
 
 def test_mean() -> None:
     np.testing.assert_allclose(mean(LOGS).exp().numpy(), (IMAGE + TEXT) / 2, rtol=1e-6)
 
 
-def test_mean_of_certain_strands_stays_finite() -> None:
-    assert mean({s: torch.tensor([[1.0, 0.0, 0.0]]).log() for s in STRANDS}).isfinite().all()
+def test_mean_of_certain_modalities_stays_finite() -> None:
+    assert mean({s: torch.tensor([[1.0, 0.0, 0.0]]).log() for s in MODALITIES}).isfinite().all()
 
 
 def test_product_takes_the_prior_out_once() -> None:
@@ -33,8 +33,8 @@ def test_product_takes_the_prior_out_once() -> None:
     np.testing.assert_allclose(found, joint / joint.sum(1, keepdims=True), rtol=1e-6)
 
 
-def test_product_takes_out_what_each_strand_was_trained_with() -> None:
-    """Strands whose training was balanced have nothing to take out; the prior of the rows comes in once."""
+def test_product_takes_out_what_each_modality_was_trained_with() -> None:
+    """Modalities whose training was balanced have nothing to take out; the prior of the rows comes in once."""
     balanced, other = np.ones(3) / 3, np.array([0.6, 0.2, 0.2])
     priors = {"image": torch.tensor(balanced).log(), "text": torch.tensor(other).log()}
     joint = PRIOR * (IMAGE / balanced) * (TEXT / other)
@@ -60,11 +60,11 @@ def even(targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prepared(kind: str, log_prior: Tensor, seed: int = 7) -> LateFusion:
-    """For the experts of `drawn`, each strand and expert with a prior of its own."""
+    """For the experts of `drawn`, each modality and expert with a prior of its own."""
     g, classes = torch.Generator().manual_seed(seed), len(log_prior)
     shape = Shape({"image": (Part("a", 1), Part("b", 1)), "text": (Part("c", 1),)}, classes)
     specs = {"image": (ExpertSpec((0,)), ExpertSpec((1,))), "text": (ExpertSpec((0,)),)}
-    heads = {s: StrandHead(s, specs[s], shape) for s in STRANDS}
+    heads = {s: ModalityHead(s, specs[s], shape) for s in MODALITIES}
     for head in heads.values():
         head.priors = log_prior + 0.2 * torch.randn(head.priors.shape, generator=g)
         head.prior = log_prior + 0.2 * torch.randn(classes, generator=g)
@@ -73,7 +73,7 @@ def prepared(kind: str, log_prior: Tensor, seed: int = 7) -> LateFusion:
     return made
 
 
-def test_experts_of_a_strand_share_its_say() -> None:
+def test_experts_of_a_modality_share_its_say() -> None:
     assert prepared("weighted", LOG_PRIOR.float()).exponents.tolist() == [0.5, 0.5, 1.0]
 
 
@@ -83,7 +83,7 @@ def test_what_is_fused(kind: str) -> None:
     made = prepared(kind, LOG_PRIOR.float())
     expected = mean(opinions.pooled)
     if kind != "mean":
-        expected = product(opinions.pooled, dict(zip(STRANDS, made.priors, strict=True)), LOG_PRIOR.float())
+        expected = product(opinions.pooled, dict(zip(MODALITIES, made.priors, strict=True)), LOG_PRIOR.float())
     torch.testing.assert_close(made(opinions), expected)  # stacking starts from the product
 
 
@@ -113,7 +113,7 @@ def test_stacking_finds_the_minimum() -> None:
     weights = torch.rand(120, generator=torch.Generator().manual_seed(1)) + 0.1
     made = prepared("stacking", prior(targets, 3))
     start = made(opinions).detach().double().numpy()
-    pooled = zip(STRANDS, made.priors, strict=True)
+    pooled = zip(MODALITIES, made.priors, strict=True)
     evidence = torch.cat([opinions.pooled[s] - p for s, p in pooled], 1).double().numpy()
     share = (weights / weights.sum()).double().numpy()
 
@@ -133,7 +133,7 @@ def test_stacking_finds_the_minimum() -> None:
 
 @pytest.mark.parametrize("kind", ["weighted", "stacking"])
 def test_fitting_improves_the_loss_on_new_rows_too(kind: str) -> None:
-    """Both strands repeat the same noise, so the product counts it twice."""
+    """Both modalities repeat the same noise, so the product counts it twice."""
     opinions, targets = drawn(2000)
     image = opinions.pooled["image"]
     pooled = {"image": image, "text": F.log_softmax(image + 0.1 * opinions.pooled["text"], 1)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from plait.fusion.build import HeadSpec, build
 from plait.fusion.late import KINDS
-from plait.fusion.pattern import Model
-from plait.fusion.strand import ExpertSpec, Part, Shape
+from plait.fusion.modality import ExpertSpec, Part, Shape
+from plait.fusion.model import Model
+from plait.fusion.spec import HeadSpec, build
 
 # The text has dense columns 0-3 of one encoder; 4-6 and scores 7-10 of a second; 11-12 and scores 13-16 of a third.
 TEXT = (Part("net", 4), Part("words", 3, 4), Part("letters", 2, 4))
@@ -22,8 +22,8 @@ MLP = Shape(PARTS, 4, kind="mlp", hidden=8, dropout=0.25)
 TALL = Shape(PARTS, 4, towers=TOWERS, tower_dropout=0.15)
 
 
-def only(shape: Shape, strand: str) -> Shape:
-    return Shape({strand: shape.parts[strand]}, shape.classes, shape.kind, shape.hidden, shape.dropout)
+def only(shape: Shape, modality: str) -> Shape:
+    return Shape({modality: shape.parts[modality]}, shape.classes, shape.kind, shape.hidden, shape.dropout)
 
 
 SPECS = [
@@ -56,7 +56,7 @@ def filled(spec: HeadSpec, mean: bool = False) -> Model:
 
 
 def rows(n: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Features, and rows with both strands, one or neither."""
+    """Features, and rows with both modalities, one or neither."""
     g = torch.Generator().manual_seed(n)
     features = {s: torch.randn(n, dim, generator=g) for s, dim in DIMS.items()}
     return features, {s: torch.rand(n, generator=g) < 0.6 for s in features}

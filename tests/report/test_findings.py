@@ -36,20 +36,20 @@ FOUR = evaluation({"image": IMAGE, "text": TEXT, "late": LATE, "early": EARLY}, 
 
 def test_roles():
     part = roles(FOUR)
-    assert (part.best, part.fusion, part.strands, part.baseline) == ("late", "late", ("image", "text"), "image")
+    assert (part.best, part.fusion, part.modalities, part.baseline) == ("late", "late", ("image", "text"), "image")
     alone = roles(evaluation({"run 7": LATE}, TARGETS))
-    assert (alone.best, alone.fusion, alone.strands, alone.baseline) == ("run 7", "run 7", (), None)
+    assert (alone.best, alone.fusion, alone.modalities, alone.baseline) == ("run 7", "run 7", (), None)
     named = roles(evaluation({"x": EARLY, "y": LATE}, TARGETS))
     assert (named.best, named.fusion, named.baseline) == ("y", "y", "x")
 
 
-def test_mended_rows_start_with_mistakes_of_the_better_strand():
-    # A strand wrong and late right: 0, 1, 2, 5, 6. Image wrong: 0, 2, 5, 6; only text wrong: 1.
+def test_mended_rows_start_with_mistakes_of_the_better_modality():
+    # A modality wrong and late right: 0, 1, 2, 5, 6. Image wrong: 0, 2, 5, 6; only text wrong: 1.
     # One a class, surest first: 6 (.95), 5 (.8), 2 (.7); then class 0's second, 0 (.5); then 1.
     assert mended(FOUR).tolist() == [6, 5, 2, 0, 1]
 
 
-def test_broken_rows_are_those_that_a_strand_had_right():
+def test_broken_rows_are_those_that_a_modality_had_right():
     # Late wrong: 4, 7; image right on both.
     assert broken(FOUR).tolist() == [4, 7]
 
@@ -67,7 +67,7 @@ def test_at_most_twelve_rows_and_ties_by_row():
     assert pick(many, np.ones(30, bool), {}, shown=2).tolist() == [0, 1]
 
 
-def test_class_gains_are_held_against_the_better_strand():
+def test_class_gains_are_held_against_the_better_modality():
     gains = class_gains(FOUR)
     assert [(g.label, g.rows) for g in gains] == [("class 0", 3), ("class 1", 3), ("class 2", 2)]
     assert [g.gain for g in gains] == pytest.approx([2 / 3, 0, 0])

@@ -29,7 +29,7 @@ from plait.cli.tune import tune
 from plait.errors import DataError, PlaitError, RunError
 
 if TYPE_CHECKING:
-    from plait.engine import Engine
+    from plait.inference.engine import Engine
     from plait.report.results import Evaluation
 
 app = typer.Typer(
@@ -53,11 +53,11 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and the sample set.")] = Path("plait-demo"),
 ) -> None:
     """Draw a sample set, compare four models on it, write a report. No data and no network needed."""
-    from plait.comparison import compare as run
     from plait.config import configure
     from plait.data.sample import draw
-    from plait.outputs import claim, print_table, write_comparison, write_pairs
+    from plait.pipeline.compare import compare as run
     from plait.progress import say
+    from plait.report.write import claim, print_table, write_comparison, write_pairs
 
     config = configure("demo")
     inputs = claim(out, {"command": "demo"})
@@ -88,13 +88,13 @@ def compare(
 
     [bold]plait compare train.csv --test test.csv --out comparison[/bold]
     """
-    from plait.outputs import claim, print_table, write_comparison
     from plait.progress import say
+    from plait.report.write import claim, print_table, write_comparison
 
     settings = settings_of(preset, config, set_, strict)
     given = {"data": data, "val": val, "test": test, "seeds": seeds, "allow_seen": allow_seen}
     inputs = claim(out, {"command": "compare", **given, "config": settings.model_dump()}, overwrite)
-    from plait.comparison import compare as run
+    from plait.pipeline.compare import compare as run
 
     evaluation = run(data, test, settings, val, seeds, allow_seen)
     say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
@@ -122,16 +122,16 @@ def fit(
     from plait.progress import say
 
     settings = settings_of(preset, config, set_, strict)
-    from plait.runs import require_free
+    from plait.runs.folder import require_free
 
     require_free(out, overwrite)
-    from plait.classifier import Classifier
     from plait.data.partition import divide
-    from plait.outputs import measure_apart
-    from plait.tuned import learnt_by, strands_to_fit
+    from plait.pipeline.classifier import Classifier
+    from plait.report.write import measure_apart
+    from plait.training.encoders.tuner import learnt_by, modalities_to_fit
 
-    strands = strands_to_fit(settings)
-    parts = divide(data, settings, val=val, test=test, strands=strands, learnt=learnt_by(settings, strands))
+    modalities = modalities_to_fit(settings)
+    parts = divide(data, settings, val=val, test=test, modalities=modalities, learnt=learnt_by(settings, modalities))
     classifier = Classifier(settings).fit(parts.train, parts.val)
     figure = measure_apart(classifier, parts.test) if parts.test is not None else ""
     classifier.save(out, overwrite)
@@ -154,7 +154,7 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure a run on labelled rows."""
-    from plait.outputs import claim, evaluate_run, print_table, write_metrics
+    from plait.report.write import claim, evaluate_run, print_table, write_metrics
 
     given = {"run": str(run), "data": data, "allow_seen": allow_seen}
     inputs = claim(out, {"command": "evaluate", **given}, overwrite) if out else None
@@ -173,7 +173,7 @@ def predict(
     out: Annotated[
         Path | None, typer.Option(help="File ending in .csv, .jsonl or .parquet; default: CSV on standard output.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Also how much each strand moved the answer.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Also how much each modality moved the answer.")] = False,
     set_: Set = None,
     strict: Strict = False,
 ) -> None:
@@ -182,7 +182,7 @@ def predict(
     [bold]plait predict run photos.csv --out labels.csv[/bold]
     [bold]plait predict run --image a.jpg --text "miso ramen"[/bold]
     """
-    from plait import predictions
+    from plait.inference import answers as predictions
 
     one = image is not None or text is not None
     if one == (data is not None):
@@ -193,7 +193,7 @@ def predict(
         _require_pair(image, text)
     engine = _load(run, set_, strict)
     from plait.data.pairs import Pairs
-    from plait.features import FeatureStore
+    from plait.features.store import FeatureStore
 
     pairs = Pairs.from_columns([image], [text], source="the pair given") if one else engine.read(data)
     features = engine.features(pairs, None if one else FeatureStore(engine.config.store))
@@ -246,7 +246,7 @@ def _load(run: Path, overrides: list[str] | None, strict: bool) -> Engine:
     Columns named in training are taken where the new table has them, as those that were guessed.
     """
     from plait.config import configure
-    from plait.engine import Engine
+    from plait.inference.engine import Engine
 
     engine = Engine.open(run)
     values = engine.config.model_dump()

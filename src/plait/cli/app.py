@@ -30,10 +30,10 @@ def app_command(
     """
     # Before Gradio is imported, by whatever imports it first.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from plait.deploy.app.examples import find_examples
-    from plait.deploy.app.pictures import Limits
-    from plait.deploy.app.serve import served, warm_up
-    from plait.engine import Engine
+    from plait.app.examples import find_examples
+    from plait.app.pictures import Limits
+    from plait.app.serve import served, warm_up
+    from plait.inference.engine import Engine
     from plait.progress import say
 
     limits = Limits()

@@ -35,10 +35,10 @@ def serve(
     [bold]plait serve run --port 8000[/bold]
     [bold]curl -F image=@a.jpg -F text="miso ramen" http://127.0.0.1:8000/predict[/bold]
     """
-    from plait.deploy.server.limits import Limits
-    from plait.deploy.server.running import Options
-    from plait.deploy.server.running import serve as start
     from plait.errors import ConfigError
+    from plait.server.limits import Limits
+    from plait.server.running import Options
+    from plait.server.running import serve as start
 
     if log_level not in ("debug", "info", "warning", "error"):
         raise ConfigError(f"--log-level {log_level}: use debug, info, warning or error")

@@ -83,7 +83,7 @@ def tune_static(
     [bold]plait tune static train.csv --set text.model=tuned --out fast[/bold]
     [bold]plait compare train.csv --set text.model=fast --out comparison[/bold]
     """
-    from plait.tuned import distil_text
+    from plait.training.encoders.tuner import distil_text
 
     settings = settings_of(preset, config, set_, strict=False)
     parts = _Rows(data, val, test).divide(settings, "text", labelled=False)
@@ -97,30 +97,30 @@ class _Rows(NamedTuple):
     val: str | None
     test: str | None
 
-    def divide(self, config: Config, strand: str, labelled: bool = True) -> Partition:
+    def divide(self, config: Config, modality: str, labelled: bool = True) -> Partition:
         from plait.data.partition import divide
-        from plait.tuned import learnt_by
+        from plait.training.encoders.tuner import learnt_by
 
-        strands = (strand,)
+        modalities = (modality,)
         return divide(
             self.data, config, val=self.val, test=self.test,
-            strands=strands, learnt=learnt_by(config, strands), labelled=labelled,
+            modalities=modalities, learnt=learnt_by(config, modalities), labelled=labelled,
         )  # fmt: skip
 
 
-def _tune(strand: str, rows: _Rows, out: Path, config: Config, overwrite: bool) -> None:
-    from plait.preparing import Preparation
+def _tune(modality: str, rows: _Rows, out: Path, config: Config, overwrite: bool) -> None:
+    from plait.pipeline.prepare import Preparation
 
-    parts = rows.divide(config, strand)
-    facts = Preparation(parts.train, config, (strand,), parts.val).tuner.tune(strand, out, overwrite)
-    _tell(f"{strand} encoder", facts, out)
+    parts = rows.divide(config, modality)
+    facts = Preparation(parts.train, config, (modality,), parts.val).tuner.tune(modality, out, overwrite)
+    _tell(f"{modality} encoder", facts, out)
 
 
 def _tune_on_pairs(rows: _Rows, out: Path, config: Config, overwrite: bool) -> bool:
     """Whether the data are pairs of texts; if so, tune on them."""
     from plait.data.text_pairs import hold_out, read_text_pairs
     from plait.errors import DataError
-    from plait.tuned import tune_on_text_pairs
+    from plait.training.encoders.tuner import tune_on_text_pairs
 
     pairs = read_text_pairs(rows.data)
     if pairs is None:

@@ -1,6 +1,6 @@
 """The configuration: one typed model, presets, files and overrides."""
 
-from plait.config.build import configure, presets
+from plait.config.load import configure, presets
 from plait.config.sections import (
     TFIDF,
     AngleConfig,

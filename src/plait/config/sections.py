@@ -220,7 +220,7 @@ Widths = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class TowersConfig(Section):
-    """Early fusion by towers: dense layers with ReLU for each strand, concatenated before one softmax layer."""
+    """Early fusion by towers: dense layers with ReLU for each modality, concatenated before one softmax layer."""
 
     image: Widths = (128,)
     text: Widths = (512, 256, 128)
@@ -241,7 +241,7 @@ class HeadConfig(Section):
     """The trained part on top of the features."""
 
     kind: Literal["linear", "mlp"] = Field(
-        "linear", description="of one strand; linear: logistic regressions at their optimum, one an encoder, joined"
+        "linear", description="of one modality; linear: logistic regressions at their optimum, one an encoder, joined"
     )
     hidden: PositiveInt = 512
     dropout: Probability = 0.5
@@ -251,7 +251,7 @@ class HeadConfig(Section):
     early: EarlyChoice = "mlp"
     towers: TowersConfig = TowersConfig()
     huse: HuseConfig = HuseConfig()
-    strand_dropout: float = Field(
+    modality_dropout: float = Field(
         0.2, ge=0, le=0.5, description="share of rows that early fusion sees without image, or text"
     )
     folds: int = Field(

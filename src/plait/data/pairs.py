@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plait.data.clean import clean
+from plait.data.cleaning import clean
 from plait.errors import DataError
 from plait.progress import bar
 
@@ -143,7 +143,7 @@ class Pairs:
         source: what it was read from, for messages.
         splits: names of the splits and the rows of each, where the source gave them.
         columns: names of the columns that the source had, for messages.
-        cleaned: `texts`, and so their hashes, are without what `plait.data.clean.clean` takes out; the table keeps it.
+        cleaned: `texts`, and so their hashes, are without what `plait.data.cleaning.clean` takes out; the table keeps it.
         taken: which of the columns was taken for which role (id, image, text, label, split).
         ignored: the columns that were taken for none.
         root: the folder or URL that relative image paths were put under; empty where there was not one for all.

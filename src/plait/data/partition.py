@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from plait.config import Config
-from plait.data.check import require_labels, require_rows
+from plait.data.checks import require_labels, require_rows
 from plait.data.columns import MODALITIES, SHARED, group_column
+from plait.data.draws import stratified
 from plait.data.pairs import GROUP, Pairs
 from plait.data.read import read_as, read_beside
 from plait.data.sketch import same_rows
-from plait.data.split import stratified
 from plait.errors import DataError, did_you_mean
 from plait.progress import say
 
@@ -44,7 +44,7 @@ class Partition:
 
 
 def divide(
-    data: Any, config: Config, *, val: Any = None, test: Any = None, strands: Sequence[str] = MODALITIES,
+    data: Any, config: Config, *, val: Any = None, test: Any = None, modalities: Sequence[str] = MODALITIES,
     hold_test: bool = True, learnt: Learnt | None = None, labelled: bool = True,
 ) -> Partition:  # fmt: skip
     """Divide a source into rows to train on, to validate on and to test on.
@@ -56,7 +56,7 @@ def divide(
 
     Args:
         data: anything `read` takes; so are `val` and `test`, which are read with the columns of `data`.
-        strands: which of image and text will be used: those that `data` has must have a column in `val` and `test`.
+        modalities: which of image and text will be used: those that `data` has must have a column in `val` and `test`.
         hold_test: draw test rows where there are none.
         learnt: says of N rows which an encoder has learnt from, (N,) bool; validation rows are then drawn from the
             others, if there are enough: `LEAST_A_CLASS` a class on average, and `LEAST_SHARE` of the rows.
@@ -69,7 +69,7 @@ def divide(
     tables = {"data": read_as(data, config, grouped=True)}
     for name, one in (("val", val), ("test", test)):
         if one is not None:
-            tables[name] = read_beside(tables["data"], one, config, strands, grouped=True)
+            tables[name] = read_beside(tables["data"], one, config, modalities, grouped=True)
     for pairs in tables.values():
         require_rows(pairs)
     found = dict(zip(tables, groups_of([*tables.values()], config.data.group), strict=True))

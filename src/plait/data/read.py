@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.config import Config
-from plait.data.build import BATCH, Part, build, cache_folder
-from plait.data.check import has_any
+from plait.data.checks import has_any
 from plait.data.columns import MODALITIES, Columns, group_column, is_split_name, split_name, split_order
-from plait.data.files import open_file, table_suffix
-from plait.data.folders import class_folders, is_image, metadata_files, metadata_folder, walk
-from plait.data.food101 import is_kaggle, read_kaggle
-from plait.data.hub import from_hub, quiet
+from plait.data.formats.folders import class_folders, is_image, metadata_files, metadata_folder, walk
+from plait.data.formats.food101 import is_kaggle, read_kaggle
+from plait.data.formats.huggingface import from_hub, quiet
+from plait.data.formats.parts import BATCH, Part, build, cache_folder
+from plait.data.formats.tables import open_file, table_suffix
 from plait.data.pairs import Pairs, as_image, content_hash
 from plait.data.told import SHOWN, tell_columns
 from plait.errors import DataError, and_more

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plait.data.files import open_file, table_suffix
+from plait.data.formats.tables import open_file, table_suffix
 from plait.errors import DataError
 
 SCORES = ("score", "label")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from plait.encoders.pixels import Preprocessing
 
-Strand = Literal["image", "text"]
+Modality = Literal["image", "text"]
 TALKERS = ("timm", "sentence_transformers", "transformers", "huggingface_hub", "huggingface_hub.utils._http",
            "model2vec", "skeletoken")  # fmt: skip
 
@@ -36,7 +36,7 @@ class Encoder(Protocol):
     `save` writes JSON and safetensors (and tokenizer) files only, and returns how to load them again.
     """
 
-    strand: Strand
+    modality: Modality
     name: str
     dim: int
     fingerprint: str
@@ -45,7 +45,7 @@ class Encoder(Protocol):
 
 
 class ImageEncoder(Encoder, Protocol):
-    """An encoder of the image strand; `size` is the side of its input in pixels."""
+    """An encoder of the image modality; `size` is the side of its input in pixels."""
 
     preprocess: Preprocessing
 
@@ -56,7 +56,7 @@ class ImageEncoder(Encoder, Protocol):
 
 
 class TextEncoder(Encoder, Protocol):
-    """An encoder of the text strand; one that is `quick` computes its features sooner than they are read back."""
+    """An encoder of the text modality; one that is `quick` computes its features sooner than they are read back."""
 
     quick: bool
 

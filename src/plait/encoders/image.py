@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from plait.config import ImageConfig, Precision
-from plait.encoders.base import Strand, computing, fingerprint, in_bf16, quiet
+from plait.encoders.base import Modality, computing, fingerprint, in_bf16, quiet
 from plait.encoders.folding import folded
 from plait.encoders.pixels import KEYS, Preprocessing
 from plait.errors import EncoderError, did_you_mean
@@ -29,7 +29,7 @@ class TimmEncoder:
         precision: ``auto`` is bf16 where the device multiplies that faster.
     """
 
-    strand: Strand = "image"
+    modality: Modality = "image"
 
     def __init__(
         self, model: torch.nn.Module, settings: dict[str, Any], name: str, device: torch.device | str = "cpu",

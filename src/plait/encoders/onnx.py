@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.encoders.base import Strand, file_digest, fingerprint
+from plait.encoders.base import Modality, file_digest, fingerprint
 from plait.encoders.pixels import Preprocessing
 from plait.encoders.prompts import FIELD, cut, room_for
 from plait.errors import EncoderError
@@ -55,9 +55,9 @@ class _OnnxEncoder:
 
 
 class OnnxImageEncoder(_OnnxEncoder):
-    """The image strand as a graph: ``pixels`` (B, 3, H, W) uint8 -> (B, dim)."""
+    """The image modality as a graph: ``pixels`` (B, 3, H, W) uint8 -> (B, dim)."""
 
-    strand: Strand = "image"
+    modality: Modality = "image"
 
     def __init__(self, graph: Graph, settings: dict[str, Any], part: dict[str, Any]):
         self.graph, self.preprocess = graph, Preprocessing(settings)
@@ -79,9 +79,9 @@ class OnnxImageEncoder(_OnnxEncoder):
 
 
 class OnnxTextEncoder(_OnnxEncoder):
-    """The text strand as a graph: ``input_ids`` and ``attention_mask`` (B, T) int64 -> (B, dim)."""
+    """The text modality as a graph: ``input_ids`` and ``attention_mask`` (B, T) int64 -> (B, dim)."""
 
-    strand: Strand = "text"
+    modality: Modality = "text"
     quick = False
 
     def __init__(self, graph: Graph, tokenizer: Any, part: dict[str, Any]):

@@ -1,4 +1,4 @@
-"""The encoders of a classifier, one strand each, and how they are kept in a folder."""
+"""The encoders of a classifier, one modality each, and how they are kept in a folder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class EncoderPair:
-    """An image encoder and text encoders; a strand that is not used has none."""
+    """An image encoder and text encoders; a modality that is not used has none."""
 
     image: ImageEncoder | None = None
     text: list[TextEncoder] = field(default_factory=list)
 
     @property
-    def strands(self) -> tuple[str, ...]:
-        """Which strands there are encoders for."""
+    def modalities(self) -> tuple[str, ...]:
+        """Which modalities there are encoders for."""
         return (("image",) if self.image is not None else ()) + (("text",) if self.text else ())
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from plait.config import TFIDF, Precision, TextConfig
-from plait.encoders.base import Strand, TextEncoder, computing, fingerprint, in_bf16, quiet
+from plait.encoders.base import Modality, TextEncoder, computing, fingerprint, in_bf16, quiet
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
 from plait.encoders.tfidf import fit_tfidf
@@ -40,7 +40,7 @@ class SentenceEncoder:
         precision: as of `plait.encoders.image.TimmEncoder`.
     """
 
-    strand: Strand = "text"
+    modality: Modality = "text"
     quick = False
 
     def __init__(

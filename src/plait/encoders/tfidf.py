@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plait.encoders.base import Strand, fingerprint
+from plait.encoders.base import Modality, fingerprint
 from plait.errors import DataError, EncoderError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TfidfEncoder:
         scores: (V, K) weights of a linear classifier on the V columns, also kept in half precision; None: none.
     """
 
-    strand: Strand = "text"
+    modality: Modality = "text"
     quick = True
 
     def __init__(

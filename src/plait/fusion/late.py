@@ -1,6 +1,6 @@
-"""Late (decision-level) fusion: combine the class probabilities of the strands, for rows that have them all.
+"""Late (decision-level) fusion: combine the class probabilities of the modalities, for rows that have them all.
 
-All functions take calibrated log-probabilities of each strand, (B, K), and the log class shares that each strand was
+All functions take calibrated log-probabilities of each modality, (B, K), and the log class shares that each modality was
 trained with, (K,); `log_prior` (K,) is that of the rows to be answered.
 """
 
@@ -13,30 +13,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plait.fusion.modality import MODALITIES, ModalityHead
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
-from plait.fusion.strand import STRANDS, StrandHead
 
 KINDS = ("mean", "product", "weighted", "stacking")
-PerStrand = Mapping[str, Tensor]
+PerModality = Mapping[str, Tensor]
 
 
-def mean(log_probs: PerStrand) -> Tensor:
-    """Arithmetic mean of the probabilities of the strands (linear opinion pool); (B, K) logits."""
-    return mean_pool(torch.stack([log_probs[s] for s in STRANDS]))
+def mean(log_probs: PerModality) -> Tensor:
+    """Arithmetic mean of the probabilities of the modalities (linear opinion pool); (B, K) logits."""
+    return mean_pool(torch.stack([log_probs[s] for s in MODALITIES]))
 
 
-def product(log_probs: PerStrand, priors: PerStrand, log_prior: Tensor) -> Tensor:
+def product(log_probs: PerModality, priors: PerModality, log_prior: Tensor) -> Tensor:
     """Product of experts with the class prior of each training taken out; (B, K) logits.
 
-    ``log p(y) + sum_s (log p(y | s) - log p_s(y))``: Bayes' rule where the strands are independent given the class.
+    ``log p(y) + sum_s (log p(y | s) - log p_s(y))``: Bayes' rule where the modalities are independent given the class.
     """
-    said, known = (torch.stack([found[s] for s in STRANDS]) for found in (log_probs, priors))
+    said, known = (torch.stack([found[s] for s in MODALITIES]) for found in (log_probs, priors))
     return log_pool(said, known, torch.ones_like(said[:, 0, 0]), log_prior)
 
 
 @dataclass(frozen=True)
 class Opinions:
-    """What the strands say of B rows: each strand's pooled log-probabilities (B, K), and its experts' (E_s, B, K)."""
+    """What the modalities say of B rows: each modality's pooled log-probabilities (B, K), and its experts' (E_s, B, K)."""
 
     pooled: dict[str, Tensor]
     experts: dict[str, Tensor]
@@ -47,8 +47,8 @@ class Opinions:
 
     @property
     def stacked(self) -> Tensor:
-        """(E, B, K) of the experts of all strands."""
-        return torch.cat([self.experts[s] for s in STRANDS])
+        """(E, B, K) of the experts of all modalities."""
+        return torch.cat([self.experts[s] for s in MODALITIES])
 
 
 class LateFusion(nn.Module):
@@ -58,7 +58,7 @@ class LateFusion(nn.Module):
     both log-probabilities that starts from the product and is regularised towards it.
 
     Attributes:
-        priors: (2, K) log class shares that each strand was trained with. expert_priors: (E, K) those of the experts.
+        priors: (2, K) log class shares that each modality was trained with. expert_priors: (E, K) those of the experts.
     """
 
     log_prior: Tensor
@@ -70,19 +70,19 @@ class LateFusion(nn.Module):
         super().__init__()
         self.kind = kind
         self.register_buffer("log_prior", torch.zeros(classes))
-        self.register_buffer("priors", torch.zeros(len(STRANDS), classes))
+        self.register_buffer("priors", torch.zeros(len(MODALITIES), classes))
         self.register_buffer("expert_priors", torch.zeros(experts, classes))
         self.register_buffer("exponents", torch.ones(experts))
         stacking = kind == "stacking"
-        self.stack = nn.Parameter(torch.zeros(len(STRANDS) * classes, classes)) if stacking else None
+        self.stack = nn.Parameter(torch.zeros(len(MODALITIES) * classes, classes)) if stacking else None
         self.bias = nn.Parameter(torch.zeros(classes)) if stacking else None
 
-    def prepare(self, heads: Mapping[str, StrandHead], log_prior: Tensor) -> None:
-        """Take the priors of the strands, and an equal say for each expert of a strand."""
+    def prepare(self, heads: Mapping[str, ModalityHead], log_prior: Tensor) -> None:
+        """Take the priors of the modalities, and an equal say for each expert of a modality."""
         self.log_prior = log_prior
-        self.priors = torch.stack([heads[s].prior for s in STRANDS])
-        self.expert_priors = torch.cat([heads[s].priors for s in STRANDS])
-        counts = [len(heads[s].experts) for s in STRANDS]
+        self.priors = torch.stack([heads[s].prior for s in MODALITIES])
+        self.expert_priors = torch.cat([heads[s].priors for s in MODALITIES])
+        counts = [len(heads[s].experts) for s in MODALITIES]
         self.exponents = torch.cat([torch.full((count,), 1 / count) for count in counts])
 
     def forward(self, opinions: Opinions) -> Tensor:
@@ -90,10 +90,10 @@ class LateFusion(nn.Module):
             return mean(opinions.pooled)
         if self.kind == "weighted":
             return log_pool(opinions.stacked, self.expert_priors, self.exponents, self.log_prior)
-        start = product(opinions.pooled, dict(zip(STRANDS, self.priors, strict=True)), self.log_prior)
+        start = product(opinions.pooled, dict(zip(MODALITIES, self.priors, strict=True)), self.log_prior)
         if self.stack is None or self.bias is None:
             return start
-        evidence = [opinions.pooled[s] - prior for s, prior in zip(STRANDS, self.priors, strict=True)]
+        evidence = [opinions.pooled[s] - prior for s, prior in zip(MODALITIES, self.priors, strict=True)]
         return start + torch.cat(evidence, dim=1) @ self.stack + self.bias
 
 

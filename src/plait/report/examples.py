@@ -1,4 +1,4 @@
-"""Rows worth looking at: where fusion mended a strand's mistake, and where it broke a right answer."""
+"""Rows worth looking at: where fusion mended a modality's mistake, and where it broke a right answer."""
 
 from __future__ import annotations
 
@@ -45,28 +45,30 @@ class Example:
 
 
 def mended(evaluation: Evaluation) -> np.ndarray:
-    """Rows where a strand was wrong and fusion right, at most 12; mistakes of the better strand come first."""
+    """Rows where a modality was wrong and fusion right, at most 12; mistakes of the better modality come first."""
     part = roles(evaluation)
-    wrong = {name: ~right(evaluation, name) for name in part.strands}
+    wrong = {name: ~right(evaluation, name) for name in part.modalities}
     return pick(evaluation, right(evaluation, part.fusion), wrong)
 
 
 def broken(evaluation: Evaluation) -> np.ndarray:
-    """Rows where a strand was right and fusion wrong, at most 12; right answers of the better strand come first."""
+    """Rows where a modality was right and fusion wrong, at most 12; right answers of the better modality come first."""
     part = roles(evaluation)
-    good = {name: right(evaluation, name) for name in part.strands}
+    good = {name: right(evaluation, name) for name in part.modalities}
     return pick(evaluation, ~right(evaluation, part.fusion), good)
 
 
-def pick(evaluation: Evaluation, wanted: np.ndarray, strands: dict[str, np.ndarray], shown: int = SHOWN) -> np.ndarray:
-    """Choose rows of `wanted` (N,) bool that hold for any of `strands`, or all of `wanted` where there are none.
+def pick(
+    evaluation: Evaluation, wanted: np.ndarray, modalities: dict[str, np.ndarray], shown: int = SHOWN
+) -> np.ndarray:
+    """Choose rows of `wanted` (N,) bool that hold for any of `modalities`, or all of `wanted` where there are none.
 
-    Order: rows that hold for the first strand before the others; among those the surest of each true class, then
+    Order: rows that hold for the first modality before the others; among those the surest of each true class, then
     the second surest, and so on; more confident before less, lower row before higher.
     """
     confidence = evaluation.models[roles(evaluation).fusion].probabilities.max(1)
-    chosen = wanted & np.any(list(strands.values()), axis=0) if strands else wanted
-    first = next(iter(strands.values())) if strands else wanted
+    chosen = wanted & np.any(list(modalities.values()), axis=0) if modalities else wanted
+    first = next(iter(modalities.values())) if modalities else wanted
     seen: dict[tuple[bool, int], int] = {}
     ranked = []
     for row in sorted(np.flatnonzero(chosen), key=lambda row: (-confidence[row], row)):

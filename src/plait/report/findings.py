@@ -11,7 +11,7 @@ from plait.report.metrics import per_class_accuracy
 from plait.report.results import Evaluation
 from plait.report.uncertainty import Paired, accuracy_interval, p_words, paired
 
-STRANDS = ("image", "text")
+MODALITIES = ("image", "text")
 FUSIONS = ("late", "early")
 
 
@@ -22,17 +22,17 @@ class Roles:
     Attributes:
         best: the most accurate model; the first of the table on a tie.
         fusion: the more accurate of late and early; without either, the best model.
-        strands: the models that fusion is held against, most accurate first: image and text, else all others.
+        modalities: the models that fusion is held against, most accurate first: image and text, else all others.
     """
 
     best: str
     fusion: str
-    strands: tuple[str, ...]
+    modalities: tuple[str, ...]
 
     @property
     def baseline(self) -> str | None:
-        """The better single strand; None where fusion is the only model."""
-        return self.strands[0] if self.strands else None
+        """The better single modality; None where fusion is the only model."""
+        return self.modalities[0] if self.modalities else None
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def roles(evaluation: Evaluation) -> Roles:
     ranked = sorted(accuracy, key=lambda name: -accuracy[name])
     fusion = next((name for name in ranked if name in FUSIONS), ranked[0])
     others = [name for name in ranked if name != fusion]
-    strands = [name for name in others if name in STRANDS] or others
-    return Roles(ranked[0], fusion, tuple(strands))
+    modalities = [name for name in others if name in MODALITIES] or others
+    return Roles(ranked[0], fusion, tuple(modalities))
 
 
 def verdict(evaluation: Evaluation) -> tuple[str, str]:
@@ -75,7 +75,7 @@ def verdict(evaluation: Evaluation) -> tuple[str, str]:
         return f"{part.best} is right on {share} of the rows.", f"95 % interval: {100 * low:.1f} to {100 * high:.1f} %."
     rival = part.baseline if part.best == part.fusion else part.fusion
     held = paired(mine, right(evaluation, rival))
-    alone = " alone" if rival in STRANDS else ""
+    alone = " alone" if rival in MODALITIES else ""
     detail = odds(held, part.best, rival)
     if held.difference == 0:
         return f"{part.best} and {rival}{alone} are level: both are right on {share} of the rows.", detail
@@ -115,7 +115,7 @@ def repeats_words(scores: dict[str, Any]) -> str:
 
 
 def class_gains(evaluation: Evaluation) -> list[ClassGain]:
-    """Every class with test rows, by what fusion gained over the better single strand, most first."""
+    """Every class with test rows, by what fusion gained over the better single modality, most first."""
     part = roles(evaluation)
     k = len(evaluation.labels)
     rows = np.bincount(evaluation.targets, minlength=k)

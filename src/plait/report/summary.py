@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.report.findings import FUSIONS, STRANDS, right, roles
+from plait.report.findings import FUSIONS, MODALITIES, right, roles
 from plait.report.metrics import metrics
 from plait.report.results import Evaluation
 from plait.report.uncertainty import Interval, accuracy_interval, paired
@@ -68,7 +68,7 @@ def _scores(evaluation: Evaluation, name: str) -> dict[str, Any]:
 def _fusion(evaluation: Evaluation) -> dict[str, Any] | None:
     """The more accurate fusion against the more accurate single modality; None where either is missing."""
     part = roles(evaluation)
-    if part.fusion not in FUSIONS or part.baseline not in STRANDS:
+    if part.fusion not in FUSIONS or part.baseline not in MODALITIES:
         return None
     held = paired(right(evaluation, part.fusion), right(evaluation, part.baseline))
     return {

@@ -16,7 +16,7 @@ SMALLEST, LARGEST = 32, 256
 TITLE_SILENT = 0.20  # the title names no dish
 TITLE_WRONG = 0.05  # it names another
 IMAGE_WRONG = 0.05  # the picture shows another
-MISSING = 0.008  # each strand is lost this often, never both in one row
+MISSING = 0.008  # each modality is lost this often, never both in one row
 
 
 @dataclass(frozen=True)

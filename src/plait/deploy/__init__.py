@@ -1,1 +1,0 @@
-"""Runs at work outside Python: the web page, the server, exported graphs."""

@@ -1,0 +1,231 @@
+"""From pairs to features: hash every input, encode the new ones in batches, read all back in row order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import cpu_count
+
+import numpy as np
+
+from plait.config import ImageConfig
+from plait.data.pairs import DECODING, ImageRef, Pairs, image_ref, open_image
+from plait.data.unreadable import Problem, Tally, problems_of
+from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.pair import EncoderPair
+from plait.features.store import FLUSH_ROWS, FeatureStore, FeatureTable
+from plait.progress import bar
+
+WORKERS = 16  # threads that decode, at most
+AHEAD = 2  # batches that are decoded while one is encoded
+
+
+@dataclass(frozen=True)
+class Features:
+    """One modality of N rows.
+
+    Attributes:
+        vectors: (N, D) float32, contiguous; zeros where the input is missing.
+        present: (N,) bool.
+        encoded: how many inputs were new and had to be encoded.
+        seconds: wall seconds it took.
+        problems: images that could not be read; their rows count as missing.
+    """
+
+    vectors: np.ndarray
+    present: np.ndarray
+    encoded: int = 0
+    seconds: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+
+    def hidden(self) -> Features:
+        """The same rows as if none had this modality."""
+        return Features(self.vectors, np.zeros_like(self.present))
+
+
+def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureStore | None = None) -> Features:
+    """Features of the text modality, those of several encoders side by side."""
+    start = time.perf_counter()
+    texts = pairs.texts
+    hashes = pairs.text_hashes
+    by_hash = {value: text for value, text in zip(hashes, texts, strict=True) if value is not None and text is not None}
+    parts, encoded = [], 0
+    for encoder in encoders:
+        cache = _open_cache(None if encoder.quick else store, encoder.fingerprint)
+        new = sorted(
+            (value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True
+        )
+        with bar(f"encode text ({encoder.name})", len(new)) as advance:
+            for chunk in _chunks(new, FLUSH_ROWS):
+                # Batches of like length waste no padding; a chunk is what one kill can lose.
+                vectors = encoder.encode([by_hash[value] for value in chunk])
+                cache.append(chunk, vectors, [None] * len(chunk))
+                advance(len(chunk))
+        parts.append(_gather(cache, hashes, encoder.dim))
+        encoded += 0 if encoder.quick else len(new)
+    return Features(_side_by_side(parts), pairs.has_text, encoded, time.perf_counter() - start)
+
+
+def encode_images(
+    encoder: ImageEncoder, pairs: Pairs, store: FeatureStore | None = None, batch: int = 128, workers: int | None = None
+) -> Features:
+    """Features of the image modality. An unreadable image is a `Problem` and its row counts as missing."""
+    start = time.perf_counter()
+    hashes, opened = pairs.image_hashes
+    reasons = dict(opened)
+    cache = _open_cache(store, f"{encoder.fingerprint}-{DECODING}")
+    first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
+    new = sorted((row for value, row in first_row.items() if value not in cache.index()))
+    with bar("encode images", len(new)) as advance:
+        for chunk in _encoded_chunks(encoder, pairs, new, batch, workers):
+            values = [hashes[row] for row in chunk.rows]
+            cache.append([v for v in values if v is not None], chunk.vectors, chunk.reasons)
+            advance(len(chunk.rows))
+    known = cache.problems()
+    reasons.update({row: known[value] for row, value in enumerate(hashes) if value is not None and value in known})
+    present = np.array([value is not None for value in hashes], bool)
+    present[list(reasons)] = False
+    vectors = _gather(cache, [value if ok else None for value, ok in zip(hashes, present, strict=True)], encoder.dim)
+    return Features(vectors, present, len(new), time.perf_counter() - start, problems_of(pairs, reasons))
+
+
+def encode(
+    encoders: EncoderPair, pairs: Pairs, config: ImageConfig, store: FeatureStore | None = None,
+    tally: Tally | None = None,
+) -> dict[str, Features]:  # fmt: skip
+    """Features of every modality that there are encoders for.
+
+    Args:
+        tally: what names unreadable images, and raises DataError where they are too many.
+    """
+    tally = tally or Tally()
+    found: dict[str, Features] = {}
+    if encoders.image is not None:
+        tally.look(pairs)
+        found["image"] = image = encode_images(encoders.image, pairs, store, config.batch, config.workers)
+        tally.report(pairs, image.problems, len(image.problems) + int(image.present.sum()))
+    if encoders.text:
+        found["text"] = encode_texts(encoders.text, pairs, store)
+    return found
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    rows: list[int]
+    vectors: np.ndarray
+    reasons: list[str | None]
+
+
+Decoded = tuple[np.ndarray | None, str | None]  # (3, H, W) uint8, or why there is none
+
+
+def decode(encoder: ImageEncoder, ref: ImageRef) -> Decoded:
+    """The pixels of one image as the encoder takes them, or the reason why it cannot be read."""
+    try:
+        return encoder.preprocess(open_image(ref.load(), encoder.size)), None
+    except (OSError, ValueError) as error:
+        return None, str(error)
+
+
+class _Decoder:
+    """Decodes batches of images in threads, some batches ahead of who encodes them."""
+
+    def __init__(self, encoder: ImageEncoder, pairs: Pairs, workers: int | None):
+        self.encoder, self.table = encoder, pairs.table.select_columns("image")
+        self.workers = min(WORKERS, cpu_count() or 2) if workers is None else max(1, workers)
+
+    def batches(self, rows: Sequence[int], size: int) -> Iterator[tuple[list[int], list[Decoded]]]:
+        """Every row once, in order."""
+        waiting: deque[tuple[list[int], list[Future[list[Decoded]]]]] = deque()
+        starts = iter(range(0, len(rows), size))
+        with ThreadPoolExecutor(self.workers, "plait-decode") as pool:
+            try:
+                while True:
+                    while len(waiting) <= AHEAD and (start := next(starts, None)) is not None:
+                        batch = list(rows[start : start + size])
+                        waiting.append((batch, [pool.submit(self._decode, part) for part in self._parts(batch)]))
+                    if not waiting:
+                        return
+                    batch, parts = waiting.popleft()
+                    yield batch, [item for part in parts for item in part.result()]
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _parts(self, batch: list[int]) -> Iterator[list[int]]:
+        size = -(-len(batch) // self.workers)
+        for start in range(0, len(batch), size):
+            yield batch[start : start + size]
+
+    def _decode(self, rows: list[int]) -> list[Decoded]:
+        refs = (image_ref(image) for image in self.table[rows]["image"])
+        return [decode(self.encoder, ref) if ref is not None else (None, "no image") for ref in refs]
+
+
+def _encoded_chunks(
+    encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int], batch: int, workers: int | None
+) -> Iterator[_Chunk]:
+    """Encode the given rows, about FLUSH_ROWS at a time."""
+    done: list[int] = []
+    vectors: list[np.ndarray] = []
+    reasons: list[str | None] = []
+    for batch_rows, decoded in _Decoder(encoder, pairs, workers).batches(rows, batch):
+        block = np.zeros((len(batch_rows), encoder.dim), np.float32)
+        pixels = [one for one, _ in decoded if one is not None]
+        if pixels:
+            block[[one is not None for one, _ in decoded]] = encoder.encode(np.stack(pixels))
+        done += batch_rows
+        reasons += [reason for _, reason in decoded]
+        vectors.append(block)
+        if len(done) >= FLUSH_ROWS:
+            yield _Chunk(done, np.concatenate(vectors), reasons)
+            done, vectors, reasons = [], [], []
+    if done:
+        yield _Chunk(done, np.concatenate(vectors), reasons)
+
+
+class _Memory:
+    """Stands in for a feature table where nothing is to be kept, e.g. for a single prediction."""
+
+    def __init__(self) -> None:
+        self._vectors: dict[bytes, np.ndarray] = {}
+        self._problems: dict[bytes, str] = {}
+
+    def index(self) -> dict[bytes, np.ndarray]:
+        return self._vectors
+
+    def problems(self) -> dict[bytes, str]:
+        return self._problems
+
+    def append(self, hashes: Sequence[bytes], vectors: np.ndarray, problems: Sequence[str | None]) -> None:
+        self._vectors.update(zip(hashes, vectors, strict=True))
+        self._problems.update({v: p for v, p in zip(hashes, problems, strict=True) if p is not None})
+
+    def read(self, hashes: Sequence[bytes], dim: int) -> np.ndarray:
+        return np.array([self._vectors[value] for value in hashes], np.float32).reshape(-1, dim)
+
+
+def _open_cache(store: FeatureStore | None, fingerprint: str) -> FeatureTable | _Memory:
+    return store.table(fingerprint) if store is not None else _Memory()
+
+
+def _gather(cache: FeatureTable | _Memory, hashes: Sequence[bytes | None], dim: int) -> np.ndarray:
+    """Vectors in row order, zeros where there is no hash."""
+    rows = [row for row, value in enumerate(hashes) if value is not None]
+    found = cache.read([value for value in hashes if value is not None], dim)
+    if len(rows) == len(hashes):
+        return found
+    vectors = np.zeros((len(hashes), dim), np.float32)
+    vectors[rows] = found
+    return vectors
+
+
+def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

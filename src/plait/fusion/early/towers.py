@@ -1,0 +1,48 @@
+"""Early fusion by towers of dense layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from plait.fusion.modality import MODALITIES, Shape
+
+
+class TowersHead(nn.Module):
+    """Linear and ReLU layers for each modality, concatenated before one softmax layer.
+
+    With widths (128,) for the 1280 numbers of an EfficientNetV2-S and (512, 256, 128) for the 1024 of a text encoder
+    it is the network of the study, and with one width each the stacked early fusion of Gallo et al. 2020, "Image and
+    Text fusion for UPMC Food-101 using BERT and CNNs". Features are taken as they are, not standardised.
+
+    ``forward(features, present)``: features[s] (B, D_s) float, present[s] (B,) bool -> (B, K) logits. A missing
+    modality adds zeros to the concatenation; where both are missing the answer is the class prior.
+
+    Widths come from ``shape.towers[s]``; raises KeyError where a modality has none.
+    """
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        self.register_buffer("log_prior", torch.zeros(shape.classes))
+        self.towers = nn.ModuleDict({s: _tower(shape.dims[s], shape.towers[s]) for s in MODALITIES})
+        self.output = nn.Linear(sum(shape.towers[s][-1] for s in MODALITIES), shape.classes)
+
+    def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
+        """Take the class prior of the training rows; their features are not looked at."""
+        self.log_prior = log_prior
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        parts = [torch.where(present[s][:, None], self.towers[s](features[s]), 0.0) for s in MODALITIES]
+        logits = self.output(torch.cat(parts, dim=1))
+        nothing = ~torch.stack([present[s] for s in MODALITIES]).any(0)
+        return torch.where(nothing[:, None], self.log_prior, logits)
+
+
+def _tower(dim: int, widths: tuple[int, ...]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for wide, narrow in pairwise((dim, *widths)):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -1,0 +1,34 @@
+"""Features of many rows, and running a head over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+EVAL_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class HeadInputs:
+    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for the modalities in use."""
+
+    features: dict[str, Tensor]
+    present: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.present.values())))
+
+    def rows(self, rows: Tensor | Sequence[int] | slice) -> HeadInputs:
+        """The given rows of every tensor."""
+        return HeadInputs({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
+
+
+def logits(head: nn.Module, modalities: HeadInputs) -> Tensor:
+    """(N, K) logits of a trained head, in batches."""
+    head.eval()
+    with torch.inference_mode():
+        blocks = [modalities.rows(slice(i, i + EVAL_BATCH)) for i in range(0, len(modalities), EVAL_BATCH)]
+        return torch.cat([head(block.features, block.present) for block in blocks]).clone()

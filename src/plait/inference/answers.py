@@ -1,0 +1,89 @@
+"""One row of answers for each input row, in input order, as CSV, JSON lines or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plait.data.pairs import Pairs
+from plait.errors import DataError
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+TOP = 5
+
+
+def rows(
+    pairs: Pairs, labels: list[str], probabilities: np.ndarray, effects: dict[str, np.ndarray] | None = None
+) -> list[dict[str, Any]]:
+    """Answers as plain values.
+
+    Args:
+        probabilities: (N, K). effects: (N,) for each modality, see `Engine.effects`.
+
+    Returns:
+        N dicts: ``id, label, confidence, top5`` (list of label and confidence, best first), and ``effect_image``,
+        ``effect_text`` where effects are given.
+    """
+    answers = []
+    for row, key in enumerate(pairs.ids):
+        answer = {"id": key, **answer_of(labels, probabilities[row])}
+        for modality, values in (effects or {}).items():
+            answer[f"effect_{modality}"] = round(float(values[row]), 6)
+        answers.append(answer)
+    return answers
+
+
+def answer_of(labels: list[str], probabilities: np.ndarray) -> dict[str, Any]:
+    """(K,) probabilities of one row as ``label, confidence, top5``."""
+    best = np.argsort(-probabilities, kind="stable")[:TOP]
+    top = [{"label": labels[k], "confidence": round(float(probabilities[k]), 6)} for k in best]
+    return {**top[0], "top5": top}
+
+
+def require_format(file: Path) -> None:
+    """Raise DataError where a file's ending is none of `FORMATS`, before any work is done."""
+    if file.suffix.lower() not in FORMATS:
+        raise DataError(f"--out '{file}': unknown ending '{file.suffix}'; use {', '.join(FORMATS)}")
+    if file.is_dir():
+        raise DataError(f"--out '{file}' is a folder; give a file ending in {', '.join(FORMATS)}")
+
+
+def write(answers: list[dict[str, Any]], file: Path) -> None:
+    """Write answers in the format of the file's ending; the file appears whole or not at all."""
+    require_format(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, part = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    os.close(descriptor)
+    try:
+        if file.suffix.lower() == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            pq.write_table(pa.Table.from_pylist(answers), part)
+        else:
+            Path(part).write_text(as_text(answers, file.suffix.lower()), "utf-8")
+        Path(part).chmod(0o644)
+        os.replace(part, file)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+def as_text(answers: list[dict[str, Any]], suffix: str = ".csv") -> str:
+    """Answers as CSV (the top five as JSON in one field) or JSON lines."""
+    if suffix == ".jsonl":
+        return "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(
+        buffer, list(answers[0]) if answers else ["id", "label", "confidence", "top5"], lineterminator="\n"
+    )
+    writer.writeheader()
+    for answer in answers:
+        writer.writerow({**answer, "top5": json.dumps(answer["top5"], ensure_ascii=False)})
+    return buffer.getvalue()

@@ -1,0 +1,31 @@
+"""Between the engine's arrays and the heads' tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from plait.features.encode import Features
+from plait.fusion.inputs import HeadInputs, logits
+from plait.fusion.model import Model
+
+
+def to_inputs(found: Mapping[str, Features]) -> HeadInputs:
+    """Features of each modality as tensors."""
+    return HeadInputs(
+        {modality: torch.from_numpy(features.vectors) for modality, features in found.items()},
+        {modality: torch.from_numpy(features.present) for modality, features in found.items()},
+    )
+
+
+class TorchHead:
+    """A model of PyTorch, as an engine's `Head`."""
+
+    def __init__(self, head: Model):
+        self.head = head.eval()
+
+    def __call__(self, features: Mapping[str, Features]) -> np.ndarray:
+        out: np.ndarray = logits(self.head, to_inputs(features)).float().numpy()
+        return out

@@ -1,0 +1,149 @@
+"""A request's body as items: JSON with base64, or a multipart form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from plait.errors import and_more, did_you_mean
+from plait.server.items import Raw
+from plait.server.limits import Limits, RefusedError, text_too_long
+
+KEYS = ("image", "text")
+SHAPE = 'send {"image": BASE64, "text": "..."}, or {"items": [...]} for several'
+
+
+@dataclass(frozen=True)
+class Body:
+    """The items of one request; an item that cannot be one is the reason why. `batch`: they came as a list."""
+
+    items: list[Raw | RefusedError]
+    batch: bool
+
+
+def parse(content_type: str, body: bytes, limits: Limits) -> Body:
+    """Read a whole body.
+
+    Raises:
+        RefusedError: 415 for another media type, 400 for a body that is not what its type says, 413 for too many items,
+            422 for values of a wrong shape.
+    """
+    media = require_media_type(content_type)
+    if not body:
+        raise RefusedError(400, "empty", f"the body is empty; {SHAPE}")
+    if media == "application/json":
+        return _from_json(body, limits)
+    return Body([asyncio.run(_from_form(content_type, body, limits))], batch=False)
+
+
+def require_media_type(content_type: str) -> str:
+    """The media type, without its parameters. Raises RefusedError where it is none that is read."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media not in ("application/json", "multipart/form-data"):
+        raise RefusedError(415, "media_type", "wrong Content-Type; send application/json or multipart/form-data")
+    return media
+
+
+def _from_json(body: bytes, limits: Limits) -> Body:
+    value = _load(body, limits)
+    if not isinstance(value, dict):
+        raise RefusedError(422, "shape", f"the body is a JSON {_kind(value)}; {SHAPE}")
+    if "items" not in value:
+        raw = _item(value)
+        if isinstance(raw, RefusedError):
+            raise raw
+        return Body([raw], batch=False)
+    _require_keys(value, ("items",))
+    items = value["items"]
+    if not isinstance(items, list) or not items:
+        raise RefusedError(422, "shape", f"items is a JSON {_kind(items) if items != [] else 'list of none'}; {SHAPE}")
+    if len(items) > limits.items:
+        message = f"{len(items):,} items, more than {limits.items}; send several requests, or raise --max-items"
+        raise RefusedError(413, "too_many_items", message)
+    return Body([_item(item) for item in items], batch=True)
+
+
+def _load(body: bytes, limits: Limits) -> Any:
+    # Each bracket and comma may become an object of some 64 bytes: refuse what cannot be a request before it does.
+    if body.count(b"{") + body.count(b"[") + body.count(b",") > (limits.items + 1) * (limits.chars + 8):
+        raise RefusedError(400, "json", f"JSON of too many parts; {SHAPE}")
+    try:
+        return json.loads(body.decode())
+    except UnicodeDecodeError:
+        raise RefusedError(400, "json", "the body is not UTF-8; send JSON in UTF-8") from None
+    except RecursionError:
+        raise RefusedError(400, "json", f"JSON nested too deeply; {SHAPE}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise RefusedError(400, "json", f"the body is not JSON ({error.msg} at {where}); {SHAPE}") from None
+    except ValueError:
+        raise RefusedError(400, "json", f"JSON with a number of too many digits; {SHAPE}") from None
+
+
+def _item(value: Any) -> Raw | RefusedError:
+    if not isinstance(value, dict):
+        return RefusedError(422, "shape", f"an item is a JSON {_kind(value)}; send an object with image, text or both")
+    try:
+        _require_keys(value, KEYS)
+    except RefusedError as refusal:
+        return refusal
+    for key in KEYS:
+        if not isinstance(value.get(key), str | None):
+            remedy = "base64" if key == "image" else "it as a string"
+            return RefusedError(422, "shape", f"{key} is a JSON {_kind(value[key])}; send {remedy}")
+    return Raw(value.get("image"), value.get("text"))
+
+
+def _require_keys(value: dict[str, Any], known: tuple[str, ...]) -> None:
+    if unknown := [key for key in value if key not in known]:
+        names = and_more([repr(key[:40]) for key in unknown])
+        raise RefusedError(422, "unknown_key", f"unknown key {names}.{did_you_mean(unknown[0][:40], known)}")
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+async def _from_form(content_type: str, body: bytes, limits: Limits) -> Raw:
+    _, options = parse_options_header(content_type)
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise RefusedError(415, "media_type", "a form in another charset; send it in UTF-8")
+
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(
+        Headers({"content-type": content_type}), whole(), max_files=2, max_fields=2, max_part_size=4 * limits.chars
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError, KeyError) as error:
+        if str(getattr(error, "message", "")).startswith("Part exceeded"):
+            raise text_too_long(limits) from None
+        reason = error.message if isinstance(error, MultiPartException) else "invalid"
+        message = f"the body is no multipart form ({reason.rstrip('.')}); send fields image (a file) and text"
+        raise RefusedError(400, "multipart", message) from None
+    try:
+        return await _fields(form)
+    finally:
+        await form.close()
+
+
+async def _fields(form: FormData) -> Raw:
+    _require_keys({name: None for name, _ in form.multi_items()}, KEYS)
+    if len(form.multi_items()) > len(form) or not form:
+        raise RefusedError(422, "shape", "give one image, one text or one of each; send several items as JSON")
+    image, text = form.get("image"), form.get("text")
+    if isinstance(image, str):
+        raise RefusedError(422, "shape", "image is a form field without a file; send the file's bytes with a filename")
+    if isinstance(text, UploadFile):
+        raise RefusedError(422, "shape", "text is a file; send it as a plain form field")
+    return Raw(None if image is None else await image.read(), text)

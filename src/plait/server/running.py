@@ -1,0 +1,139 @@
+"""From options to a server that runs until it is told to stop."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from plait.errors import ConfigError, RunError
+from plait.server.limits import Limits
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from plait.inference.engine import Engine
+
+BACKLOG = 2048  # connections that wait to be accepted
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to serve; see `plait serve --help`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    device: str = "auto"
+    token_file: Path | None = None
+    batch: int = 8
+    wait: float = 0.005
+    log_level: str = "info"
+    limits: Limits = field(default_factory=Limits)
+
+
+def serve(run: Path, options: Options) -> None:
+    """Serve a run until SIGTERM or SIGINT; then finish what was accepted and return.
+
+    Raises:
+        RunError: not a run, LitServe is not installed, or the address is taken. ConfigError: a token that cannot be.
+    """
+    try:
+        import litserve  # noqa: F401
+    except ImportError:
+        raise RunError("serving needs LitServe; pip install 'plait[serve]'") from None
+    from PIL import Image
+
+    from plait.inference.engine import Engine
+    from plait.server.logs import log, set_up
+
+    token = read_token(options.token_file)
+    listener = bind(options.host, options.port)
+    engine = Engine.open(run, options.device)
+    Image.MAX_IMAGE_PIXELS = options.limits.pixels
+    set_up(options.log_level)
+    server = build(engine, options, token)
+    # uvicorn raises the signal again once it has stopped; without handlers that would end the process with an error.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:  # another server was bound to it at the same time, and was quicker
+        raise RunError(f"cannot listen on {host}:{port} ({error.strerror}); give another --host or --port") from None
+    if token is None and not _is_loopback(host):
+        log("open_to_all", level=30, remedy="set PLAIT_TOKEN or --token-file: whoever reaches this address may ask")
+    log(
+        "serving", host=host, port=port, model=engine.model, modalities=list(engine.modalities), token=token is not None
+    )
+    server.run(sockets=[listener])
+
+
+def build(engine: Engine, options: Options, token: bytes | None = None) -> uvicorn.Server:
+    """A server of an engine; ``run(sockets=[...])`` of it answers until it is told to stop."""
+    import uvicorn
+
+    from plait.server.app import Server
+    from plait.server.protocol import protocol
+    from plait.server.service import Service
+
+    limits = options.limits
+    service = Service(engine, limits, token, options.batch, options.wait)
+    config = uvicorn.Config(
+        Server(service).app,
+        http=protocol(limits, service.metrics),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(limits.seconds + limits.body_seconds) + 1,
+    )
+    return uvicorn.Server(config)
+
+
+def read_token(file: Path | None) -> bytes | None:
+    """The bearer token from a file or from PLAIT_TOKEN, which then leaves the environment; None where there is none.
+
+    Raises:
+        ConfigError: both are given, or the token is empty, unreadable or not of visible ASCII characters.
+    """
+    variable = os.environ.pop("PLAIT_TOKEN", None)
+    if file is None and variable is None:
+        return None
+    if file is not None and variable is not None:
+        raise ConfigError("both PLAIT_TOKEN and --token-file are given; leave one away")
+    source = "PLAIT_TOKEN" if file is None else f"--token-file '{file}'"
+    try:
+        text = (file.read_text("ascii") if file is not None else variable or "").strip()
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read ({error.strerror}); give a readable file") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigError(f"{source}: no token in it; give one of visible ASCII characters without spaces")
+    return text.encode()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket of an address, before any weights are read. Raises RunError where that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise RunError(f"cannot listen on {host}:{port} ({error.strerror}); give another --host or --port") from None
+    return listener
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

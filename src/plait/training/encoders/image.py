@@ -1,0 +1,272 @@
+"""Tuning an image encoder, with a linear classifier on top, by progressive learning."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.config import ImageConfig, ImageTrainConfig, Stage
+from plait.encoders.image import create_model, data_config, normalise
+from plait.errors import DataError, EncoderError
+from plait.progress import bar
+from plait.training.encoders.images import Draws, Images, Rows, batches, stack
+from plait.training.encoders.layers import freeze, train_mode
+from plait.training.encoders.memory import needs_memory
+from plait.training.encoders.probe import fit_probe
+from plait.training.encoders.stages import plan, stage_at
+from plait.training.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
+
+LR = {True: 2e-4, False: 2e-3}  # from pretrained weights, from random ones
+
+
+@dataclass(frozen=True)
+class TunedImage:
+    """A timm model with its classifier of K classes, its preprocessing, learning curve and wall seconds."""
+
+    model: nn.Module
+    settings: dict[str, Any]
+    curve: Curve
+    seconds: float
+
+
+def tune_image(
+    train: Rows, val: Rows, classes: int, config: ImageConfig, *,
+    seed: int = 0, device: torch.device | str = "cpu", checkpoint: Path | None = None,
+) -> TunedImage:  # fmt: skip
+    """Train a timm model on the rows that have an image.
+
+    Args:
+        val: rows that choose the best epoch.
+        classes: K.
+        checkpoint: file to go on from where it exists, written after every epoch.
+
+    Raises:
+        EncoderError: weights that cannot be had, an image size too small for the network, or too little memory.
+        DataError: no row has an image.
+        ConfigError: fewer layers than ``image.train.layers``.
+    """
+    start = time.perf_counter()
+    for rows, which in ((train, "training"), (val, "validation")):
+        if not rows.pairs.has_image.any():
+            raise DataError(f"no {which} row has an image; train on text alone (--set model=text) or check data.image")
+    with seeded(seed):
+        model = _model(config, classes)
+        settings = data_config(model, config.size)
+        stages = plan(config.train, int(settings["input_size"][-1]), config.pretrained)
+        task = _Task(model, _Data(train, val, settings, config, seed), stages, _lr(config))
+        for stage in stages:
+            _require_size(model, stage.size, config.model)
+        epochs = sum(stage.epochs for stage in stages)
+        precision, accumulate = config.train.precision, config.train.accumulate
+        loop = Loop(epochs, device, precision, accumulate, checkpoint, reload=True, label="tune image encoder")
+        with needs_memory(task, "image.train", loop):
+            if config.pretrained and not (checkpoint and checkpoint.is_file()):
+                _start_classifier(task, device)
+            best = KeepBest()
+            run_trainer(task, (None, None), [SeedEpochs(seed), best], loop)
+    kept = task.ema.module if task.ema is not None else model
+    return TunedImage(kept.cpu().eval(), settings, best.curve, time.perf_counter() - start)
+
+
+def _lr(config: ImageConfig) -> float:
+    return config.train.lr or LR[config.pretrained]
+
+
+def _model(config: ImageConfig, classes: int) -> Any:
+    """The network with a fresh classifier, and stochastic depth where it has any."""
+    most = max(stage.drop_path for stage in plan(config.train, config.size or 224, config.pretrained))
+    try:
+        model: Any = create_model(config.model, config.pretrained, drop_path_rate=most)
+    except EncoderError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        model = create_model(config.model, config.pretrained)
+    model.reset_classifier(classes)
+    freeze(model, config.train.layers, config.model)
+    model.get_classifier().requires_grad_(True)
+    return model
+
+
+def _start_classifier(task: _Task, device: torch.device | str) -> None:
+    """Fit a linear classifier to what the network makes of images of the first stage's size, and start from it."""
+    model, data, size = task.model, task.data, task.stages[0].size
+    layer = model.get_classifier()
+    if not isinstance(layer, nn.Linear):
+        return  # several classifiers, or a convolution: these start at random
+    settings = {**data.settings, "input_size": (3, size, size)}
+    found: list[Tensor] = []
+    numbers: list[Tensor] = []
+    loader = batches(
+        Images(data.train, settings), task.rows.tolist(), task.batch(task.stages[0]), data.config.workers, stack, False
+    )
+    model.to(device).eval()
+    with torch.inference_mode(), bar("fit first classifier", len(task.rows)) as advance:
+        for pixels, rows in loader:
+            advance(len(rows))
+            if len(rows):
+                maps = model.forward_features(normalise(pixels.to(device), settings))
+                found.append(model.forward_head(maps, pre_logits=True).float().cpu())
+                numbers.append(rows)
+    features = torch.cat(found).clone()
+    model.cpu()
+    fit_probe(layer, features, data.train.targets[torch.cat(numbers)], task.options.label_smoothing)
+    if task.ema is not None:
+        task.ema.set(model)  # it was made with the random classifier
+
+
+def _require_size(model: nn.Module, size: int, name: str) -> None:
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(2, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise EncoderError(
+            f"{size} px does not suit '{name}' ({reason}); set a larger image.size, or larger image.train.stages"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The rows, and how they are read."""
+
+    train: Rows
+    val: Rows
+    settings: dict[str, Any]
+    config: ImageConfig
+    seed: int
+
+
+class _Task(lightning.LightningModule):
+    def __init__(self, model: Any, data: _Data, stages: tuple[Stage, ...], lr: float):
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last)
+        self.data, self.stages, self.lr = data, stages, lr
+        self.options: ImageTrainConfig = data.config.train
+        self.ema: Any = None
+        if self.options.ema:
+            from timm.utils.model_ema import ModelEmaV3
+
+            self.ema = ModelEmaV3(model, decay=self.options.ema, use_warmup=True)
+        self.rows = data.train.pairs.has_image.nonzero()[0]
+
+    @property
+    def stage(self) -> Stage:
+        return stage_at(self.stages, self.current_epoch)
+
+    def train_dataloader(self) -> Any:
+        stage, data = self.stage, self.data
+        draws = Draws(self.rows, data.train.targets, data.seed * 100_003 + self.current_epoch, self.options.balanced)
+        images = Images(data.train, data.settings, stage)
+        return batches(images, draws, self.batch(stage), data.config.workers, stack, training=True)
+
+    def val_dataloader(self) -> Any:
+        data = self.data
+        rows = data.val.pairs.has_image.nonzero()[0].tolist()
+        return batches(Images(data.val, data.settings), rows, data.config.batch, data.config.workers, stack, False)
+
+    def on_train_epoch_start(self) -> None:
+        train_mode(self.model)  # Lightning keeps the mode it finds
+        if self.data.config.pretrained and not self.options.batch_stats:
+            keep_statistics(self.model)
+        regularise(self.model, self.stage)
+
+    def training_step(self, batch: Any, _: int) -> Tensor | None:
+        pixels, rows = batch
+        if len(rows) < 2:
+            return None  # batch normalisation needs two
+        targets = self.data.train.targets.to(pixels.device)[rows]
+        loss = self.loss(normalise(pixels, self.data.settings), targets)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        return loss
+
+    def loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy, of pictures mixed in pairs where the stage has mixup (Zhang et al. 2018)."""
+        cross_entropy = partial(F.cross_entropy, label_smoothing=self.options.label_smoothing)
+        alpha = self.stage.mixup
+        if not alpha:
+            return cross_entropy(self.model(images), targets)
+        share = torch.distributions.Beta(alpha, alpha).sample().item()
+        other = torch.randperm(len(images), device=images.device)
+        logits = self.model(share * images + (1 - share) * images[other])
+        return share * cross_entropy(logits, targets) + (1 - share) * cross_entropy(logits, targets[other])
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.ema is not None:
+            self.ema.update(self.model, step=self.global_step)
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        pixels, rows = batch
+        if len(rows) == 0:
+            return
+        targets = self.data.val.targets.to(pixels.device)[rows]
+        model = self.ema.module if self.ema is not None else self.model
+        logits = model(normalise(pixels, self.data.settings))
+        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
+        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
+
+    def configure_optimizers(self) -> Any:
+        from timm.optim._param_groups import param_groups_layer_decay
+
+        options = self.options
+        groups: Any = param_groups_layer_decay(self.model, options.weight_decay, layer_decay=options.layer_decay)
+        for group in groups:
+            group["lr"] = self.lr * group.pop("lr_scale", 1.0)
+        optimiser = torch.optim.AdamW(groups, self.lr, fused=self.device.type in ("cpu", "cuda"))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(warm_cosine, steps=self.steps))
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        each = (math.ceil(len(self.rows) / (self.batch(s) * self.options.accumulate)) * s.epochs for s in self.stages)
+        return max(1, sum(each))
+
+    def batch(self, stage: Stage) -> int:
+        return stage.batch or self.options.batch
+
+    def rehearse(self, batch: int | None = None) -> tuple[int, int]:
+        """One step of a stage's loss on made-up pixels with `batch` rows; its size in pixels and its own batch."""
+        stage = self.stage
+        if batch is not None:
+            self.on_train_epoch_start()
+            size = stage.size
+            images = torch.zeros(batch, 3, size, size, device=self.device)
+            loss = self.loss(images, torch.zeros(batch, dtype=torch.int64, device=self.device))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.zero_grad(set_to_none=True)
+        return stage.size, self.batch(stage)
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """Let batch norms normalise by the statistics they came with.
+
+    Those of batches differ from them where pictures are of another kind or, in early stages, of another size; running
+    means would trail behind, and the network that is validated would not be the one that is trained.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def regularise(model: Any, stage: Stage) -> None:
+    """Set a network's dropout and stochastic depth to those of a stage."""
+    from timm.layers.drop import DropPath
+
+    paths = [module for module in model.modules() if isinstance(module, DropPath)]
+    for i, module in enumerate(paths):
+        module.drop_prob = stage.drop_path * (i + 1) / len(paths)
+    if hasattr(model, "drop_rate"):
+        model.drop_rate = stage.dropout
+    head = getattr(model, "head_drop", None) or getattr(getattr(model, "head", None), "drop", None)
+    if isinstance(head, nn.Dropout):
+        head.p = stage.dropout

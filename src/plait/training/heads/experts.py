@@ -1,0 +1,219 @@
+"""Fits the experts of a modality, each to its optimum, and what they say of rows they were not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from plait.config import Config
+from plait.fusion.calibration import fit_calibration
+from plait.fusion.inputs import EVAL_BATCH, HeadInputs
+from plait.fusion.modality import Expert, ExpertSpec, Shape
+from plait.training.heads.descent import Copies, train
+from plait.training.heads.logistic import (
+    Answers,
+    DenseDesign,
+    Design,
+    Solution,
+    SparseDesign,
+    Trial,
+    best_strength,
+    solve,
+)
+from plait.training.loop import Curve, seeded
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """Wide features of one part of the text that only linear experts read: (N, V) and (M, V) float32."""
+
+    train: csr_matrix
+    val: csr_matrix
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to fit the experts of one modality to, and rows held out.
+
+    Attributes:
+        train: N rows, of which those with the modality count. val: M rows.
+        answers: classes and weights of the N rows. val_answers: those of the M rows.
+        folds: (N,) folds to cross-fit by; None: the M rows are enough.
+        sparse: wide features by the number of the part.
+    """
+
+    train: HeadInputs
+    val: HeadInputs
+    answers: Answers
+    val_answers: Answers
+    folds: Tensor | None = None
+    sparse: Mapping[int, SparseRows] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExpertFit:
+    """A fitted expert.
+
+    Attributes:
+        train_logits: (N, K) of the training rows. held_logits: (M, K) of the validation rows, or (M + N, K) with the
+            out-of-fold logits of the training rows behind them.
+        scores: (V, K) weights of wide features, by the number of the part.
+        state: of an `Expert`, but for its columns, which depend on what else the modality's features have.
+    """
+
+    spec: ExpertSpec
+    state: dict[str, Tensor]
+    train_logits: Tensor
+    held_logits: Tensor
+    scores: dict[int, Tensor] = field(default_factory=dict)
+    curve: Curve = field(default_factory=list)
+
+
+class _Fitting:
+    """One linear expert on its way to the optimum."""
+
+    def __init__(self, modality: str, spec: ExpertSpec, shape: Shape, rows: Rows):
+        self.modality, self.spec, self.rows = modality, spec, rows
+        self.columns = shape.dense(modality, spec.dense)
+        self.known = rows.train.present[modality].nonzero()[:, 0]
+        self.answers = rows.answers.select(self.known)
+
+    def inputs(self, rows: HeadInputs, sparse: Any, wanted: Tensor | None = None) -> Any:
+        """What the expert reads of some rows: dense columns (R, D), or a wide matrix (R, V)."""
+        if self.spec.scores:
+            return sparse if wanted is None else sparse[wanted.numpy()]
+        features = rows.features[self.modality] if wanted is None else rows.features[self.modality][wanted]
+        return features if len(self.columns) == features.shape[1] else features[:, self.columns]
+
+    def fit(self) -> ExpertFit:
+        rows = self.rows
+        wide = rows.sparse[self.spec.scores[0]] if self.spec.scores else None
+        train, val = (None, None) if wide is None else (wide.train, wide.val)
+        inputs = self.inputs(rows.train, train, self.known)
+        design: Design = DenseDesign.of(inputs) if wide is None else SparseDesign.of(inputs)
+        oof = None
+        if rows.folds is None:
+            told = rows.val.present[self.modality].nonzero()[:, 0]
+            judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
+            (best,) = best_strength([Trial(design, self.answers, lambda s: loss_of(answer(shown, design, s), judged))])
+            best = solve(design, self.answers, best.strength, best)
+        else:
+            best, oof = self._cross_fit(design, rows.folds[self.known])
+            best = solve(design, self.answers, best.strength)
+        train_logits = answer(self.inputs(rows.train, train), design, best)
+        held = [answer(self.inputs(rows.val, val), design, best)]
+        if oof is not None:
+            held.append(torch.zeros_like(train_logits).index_copy_(0, self.known, oof))
+        weight, bias = design.plain(best.weight, best.bias)
+        state = {"bias": bias} | ({} if self.spec.scores else {"output.weight": weight.T.contiguous()})
+        scores = dict.fromkeys(self.spec.scores, weight)
+        return ExpertFit(self.spec, state, train_logits, torch.cat(held), scores)
+
+    def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
+        """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""
+        numbers = sorted(set(folds.tolist()))
+        heard = self.answers.weights * heard_elsewhere(self.answers.targets, folds)
+        held_out = replace(self.answers, weights=heard)
+        tests = [(folds == k).nonzero()[:, 0] for k in numbers]
+
+        def trial(k: int, test: Tensor) -> Trial:
+            part, judged, shown = (folds != k).nonzero()[:, 0], held_out.select(test), design.select(test)
+            return Trial(
+                design.select(part), self.answers.select(part),
+                lambda s: len(test) * loss_of(shown.times(s.weight) + s.bias, judged),
+            )  # fmt: skip
+
+        trials = [trial(k, test) for k, test in zip(numbers, tests, strict=True)]
+        oof = torch.zeros(len(folds), self.answers.classes)
+        for one, solution, test in zip(trials, best_strength(trials), tests, strict=True):
+            solution = solve(one.design, one.answers, solution.strength, solution)
+            oof[test] = design.select(test).times(solution.weight) + solution.bias
+        return solution, oof
+
+
+def heard_elsewhere(targets: Tensor, folds: Tensor) -> Tensor:
+    """(N,) bool: rows whose class another fold has, too."""
+    counts = torch.zeros(int(folds.max()) + 1, int(targets.max()) + 1).index_put_(
+        (folds, targets), torch.ones(len(folds)), accumulate=True
+    )
+    return counts.sum(0)[targets] > counts[folds, targets]
+
+
+def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
+    """(R, K) logits of dense or wide inputs."""
+    weight, bias = design.plain(solution.weight, solution.bias)
+    if isinstance(inputs, Tensor):
+        return inputs @ weight + bias
+    return torch.from_numpy(inputs @ weight.numpy()) + bias
+
+
+def loss_of(logits: Tensor, answers: Answers) -> float:
+    """Weighted cross-entropy once calibrated: strong L2 makes an expert unsure, not wrong."""
+    if not answers.weights.any():
+        return 0.0
+    flat = torch.full((answers.classes,), 1 / answers.classes).log()
+    calibrated = fit_calibration(logits, answers.targets, flat, answers.weights)(logits, flat)
+    losses = F.nll_loss(calibrated, answers.targets, reduction="none")
+    return float((losses * answers.weights).sum() / answers.weights.sum())
+
+
+def fit_linear(modality: str, spec: ExpertSpec, shape: Shape, rows: Rows) -> ExpertFit:
+    """A linear expert at the optimum of its loss, its L2 strength chosen on held-out rows."""
+    return _Fitting(modality, spec, shape, rows).fit()
+
+
+class _Alone(nn.Module):
+    """An expert with the face of a head; ``forward(features, present)`` -> (B, K)."""
+
+    def __init__(self, modality: str, expert: Expert):
+        super().__init__()
+        self.modality, self.expert = modality, expert
+
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+        found: Tensor = self.expert(features[self.modality])
+        return found
+
+
+def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: torch.device | str = "cpu") -> ExpertFit:
+    """An MLP on all dense features of a modality, trained until its validation loss gets no better."""
+    spec = ExpertSpec(tuple(range(len(shape.parts[modality]))))
+    present = rows.train.present[modality]
+    keep = [present]
+    if rows.folds is not None:
+        keep += [present & (rows.folds != k) for k in sorted(set(rows.folds.tolist()))]
+    experts = []
+    for _ in keep:
+        with seeded(config.seed):
+            expert = Expert(modality, spec, shape)
+        expert.prepare(rows.train.features[modality][present])
+        experts.append(expert)
+    copies = Copies([_Alone(modality, expert) for expert in experts])
+    told = rows.val.present[modality].nonzero()[:, 0]
+    val = (rows.val.rows(told), rows.val_answers.select(told))
+    fitted = train(
+        copies, (rows.train, rows.answers), val, config.train, keep=torch.stack(keep), seed=config.seed,
+        device=device, label=modality,
+    )  # fmt: skip
+    train_logits = _blocks(experts[0], rows.train.features[modality])
+    held = [_blocks(experts[0], rows.val.features[modality])]
+    if rows.folds is not None:
+        oof = torch.zeros_like(train_logits)
+        for k, expert in zip(sorted(set(rows.folds.tolist())), experts[1:], strict=True):
+            part = (rows.folds == k).nonzero()[:, 0]
+            oof[part] = _blocks(expert, rows.train.features[modality][part])
+        held.append(oof)
+    state = {k: v for k, v in experts[0].state_dict().items() if k not in ("columns", "answers")}
+    return ExpertFit(spec, state, train_logits, torch.cat(held), {}, fitted.curve)
+
+
+def _blocks(expert: Expert, features: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.cat([expert(block) for block in torch.split(features, EVAL_BATCH)]).clone()

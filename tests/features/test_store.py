@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plait.data.pairs import content_hash
+from plait.errors import StoreError
+from plait.features.store import FeatureStore, FeatureTable
+from plait.features.store import store as features
+
+DIM = 5
+
+
+def keys(*numbers: int) -> list[bytes]:
+    return [content_hash(str(number).encode()) for number in numbers]
+
+
+def rows(*numbers: int, dim: int = DIM) -> np.ndarray:
+    """One row for each number, which tells the number."""
+    return np.array([[number + column / 16 for column in range(dim)] for number in numbers], np.float32)
+
+
+def fill(table: FeatureTable, *numbers: int, dim: int = DIM) -> None:
+    table.append(keys(*numbers), rows(*numbers, dim=dim), [None] * len(numbers))
+
+
+def test_read_in_any_order_with_duplicates(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "READ_ROWS", 7)  # so that one read takes several turns
+    table = store.table("a")
+    fill(table, 3, 1, 4)
+    fill(table, *range(10, 40))
+    asked = [17, 1, 39, 1, 3, 10, 4, 17, 17, *range(39, 9, -1), 3]
+    vectors = table.read(keys(*asked), DIM)
+    np.testing.assert_array_equal(vectors, rows(*asked))
+    assert vectors.dtype == np.float32
+    assert vectors.flags.c_contiguous
+    assert table.read([], DIM).shape == (0, DIM)
+
+
+def test_index_survives_reopening(store: FeatureStore) -> None:
+    assert store.table("a").index() == {}
+    fill(store.table("a"), 8, 2, 5)
+    fresh = FeatureStore(store.folder).table("a")
+    assert fresh.index() == dict(zip(keys(8, 2, 5), range(3), strict=True))
+    assert store.table("another").index() == {}
+    np.testing.assert_array_equal(fresh.read(keys(5, 8), DIM), rows(5, 8))
+
+
+def test_appends_update_an_open_index(store: FeatureStore) -> None:
+    table = store.table("a")
+    fill(table, 1)
+    assert list(table.index()) == keys(1)
+    fill(table, 2, 3)
+    assert list(table.index()) == keys(1, 2, 3)
+    np.testing.assert_array_equal(table.read(keys(3, 1), DIM), rows(3, 1))
+
+
+def test_two_tables_append_to_one_folder(store: FeatureStore) -> None:
+    first, second = store.table("a"), store.table("a")
+    fill(first, 1, 2)
+    fill(second, 3)
+    fill(first, 4)
+    fresh = store.table("a")
+    assert sorted(fresh.index()) == sorted(keys(1, 2, 3, 4))
+    np.testing.assert_array_equal(fresh.read(keys(4, 3, 2, 1), DIM), rows(4, 3, 2, 1))
+
+
+def test_two_open_tables_read_what_each_appended(store: FeatureStore) -> None:
+    first, second = store.table("a"), store.table("a")
+    assert first.index() == second.index() == {}
+    fill(first, 1, 2)
+    fill(second, 3)
+    fill(first, 4)
+    np.testing.assert_array_equal(first.read(keys(4, 2, 1), DIM), rows(4, 2, 1))
+    np.testing.assert_array_equal(second.read(keys(3), DIM), rows(3))
+
+
+def test_an_input_appended_twice_is_read_right(store: FeatureStore) -> None:
+    fill(store.table("a"), 1, 2)
+    fill(store.table("a"), 2, 3)
+    fresh = store.table("a")
+    np.testing.assert_array_equal(fresh.read(keys(3, 2, 1), DIM), rows(3, 2, 1))
+    fill(fresh, 7)
+    np.testing.assert_array_equal(fresh.read(keys(7, 1), DIM), rows(7, 1))
+
+
+def test_problems_are_kept(store: FeatureStore) -> None:
+    assert store.table("a").problems() == {}
+    store.table("a").append(keys(1, 2, 3), rows(1, 2, 3), [None, "not an image", None])
+    assert store.table("a").problems() == {keys(2)[0]: "not an image"}
+
+
+def test_store_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "mine"))
+    fill(FeatureStore().table("a"), 1)
+    assert (tmp_path / "mine" / "features" / "a.lance").is_dir()
+    assert list(FeatureStore(tmp_path / "mine").table("a").index()) == keys(1)
+
+
+@pytest.mark.parametrize("part", ["data", "_versions"])
+def test_a_damaged_table_is_named(store: FeatureStore, part: str) -> None:
+    table = store.table("a")
+    fill(table, 1, 2)
+    for file in (table.path / part).rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"nothing of use")
+    with pytest.raises(StoreError) as caught:
+        store.table("a").index()
+    message = str(caught.value)
+    assert message.startswith(f"feature table '{table.path}' cannot be read (")
+    assert message.endswith("); delete that folder")
+    assert "\n" not in message
+    shutil.rmtree(table.path)
+    fill(store.table("a"), 1)
+    assert list(store.table("a").index()) == keys(1)
+
+
+def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("mine")
+    with pytest.raises(StoreError) as caught:
+        fill(FeatureStore(tmp_path / "store").table("a"), 1)
+    message = str(caught.value)
+    assert message.startswith(f"features cannot be written to '{tmp_path}/store/features': ")
+    assert message.endswith(
+        "; free space there or choose another folder with --set store=FOLDER (what was encoded so far is kept)"
+    )
+    assert "\n" not in message
+    assert (tmp_path / "store").read_text() == "mine"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def enlarge(folder: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,size=32m", str(folder)], check=True)
+
+
+def full(folder: Path) -> str:
+    return (
+        f"features cannot be written to '{folder}/features': no space left on the device; free space there or choose "
+        "another folder with --set store=FOLDER (what was encoded so far is kept)"
+    )
+
+
+def test_a_full_disk_keeps_earlier_rows(small_disk: Path) -> None:
+    table = FeatureStore(small_disk).table("a")
+    fill(table, *range(50), dim=512)
+    fill(table, *range(50, 100), dim=512)
+    with pytest.raises(StoreError) as caught:
+        fill(table, *range(100, 1100), dim=512)
+    assert str(caught.value) == full(small_disk)
+    fresh = FeatureStore(small_disk).table("a")
+    assert list(fresh.index()) == keys(*range(100))
+    np.testing.assert_array_equal(fresh.read(keys(99, 0, 51), 512), rows(99, 0, 51, dim=512))
+    enlarge(small_disk)
+    fill(table, *range(100, 1100), dim=512)  # the same object goes on
+    assert list(table.index()) == list(FeatureStore(small_disk).table("a").index()) == keys(*range(1100))
+    np.testing.assert_array_equal(table.read(keys(1099, 7), 512), rows(1099, 7, dim=512))
+
+
+def test_a_disk_full_at_the_first_append(small_disk: Path) -> None:
+    table = FeatureStore(small_disk).table("a")
+    with pytest.raises(StoreError) as caught:
+        fill(table, *range(1000), dim=512)
+    assert str(caught.value) == full(small_disk)
+    enlarge(small_disk)
+    fresh = FeatureStore(small_disk).table("a")
+    assert fresh.index() == {}
+    fill(fresh, *range(1000), dim=512)
+    assert len(FeatureStore(small_disk).table("a").index()) == 1000

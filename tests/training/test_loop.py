@@ -1,0 +1,148 @@
+"""The training loop that heads and encoders share: what it says while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from plait.training.heads.descent import Cool, loop
+from plait.training.loop import KeepBest, Loop, run_trainer
+
+
+class Line(lightning.LightningModule):
+    """Fits y = 2x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        x, y = batch
+        return (self.layer(x) - y).square().mean()
+
+    def training_step(self, batch: Any, _: int) -> torch.Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        self.log("val_loss", self.loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def fit(options: Loop) -> KeepBest:
+    x = torch.arange(8.0)[:, None] / 8
+    rows = DataLoader(TensorDataset(x, 2 * x), batch_size=2)
+    best = KeepBest()
+    run_trainer(Line(), (rows, rows), [best], options)
+    return best
+
+
+@pytest.fixture
+def moves(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, list[float]]]:
+    """Every bar that is drawn: its label, its total and how it advances."""
+    drawn: list[tuple[str, int, list[float]]] = []
+
+    @contextmanager
+    def bar(label: str, total: int) -> Iterator[Callable[[float], None]]:
+        steps: list[float] = []
+        drawn.append((label, total, steps))
+        yield steps.append
+
+    monkeypatch.setattr(loop, "bar", bar)
+    return drawn
+
+
+def test_the_bar_moves_with_every_batch(moves: list[tuple[str, int, list[float]]]) -> None:
+    fit(Loop(2, label="fit a line"))
+    assert moves == [("fit a line", 2, [0.0, *[0.25] * 8])]
+
+
+def test_every_long_epoch_has_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(loop, "TELL_EVERY", 0.0)
+    curve = fit(Loop(2, label="fit a line")).curve
+    lines = [f"fit a line: epoch {i} of 2, validation loss {curve[i - 1]['val_loss']:.4f}" for i in (1, 2)]
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize("options", [Loop(2), Loop(2, tell=False)])
+def test_short_epochs_and_heads_are_silent(
+    options: Loop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loop, "TELL_EVERY", 1e9 if options.tell else 0.0)
+    fit(options)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_resumed_training_says_where_it_goes_on(
+    moves: list[tuple[str, int, list[float]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "line.ckpt"
+    fit(Loop(1, checkpoint=checkpoint, label="fit a line"))
+    best = fit(Loop(3, checkpoint=checkpoint, label="fit a line"))
+    assert capsys.readouterr().err == "fit a line: goes on after epoch 1 of 3\n"
+    assert [row["epoch"] for row in best.curve] == [1, 2, 3]
+    assert moves[1][2] == [1.0, *[0.25] * 8]
+
+
+# Until it gets no better
+
+
+class Scripted(Line):
+    """Its validation losses are given; its one weight tells the steps taken so far, scaled by the learning rate."""
+
+    def __init__(self, losses: list[float]):
+        super().__init__()
+        self.losses, self.rates, self.starts = losses, list[float](), list[float]()
+
+    def on_train_epoch_start(self) -> None:
+        self.rates.append(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self.starts.append(float(self.layer.weight))
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        return -self.layer.weight.sum()  # each step adds the learning rate
+
+    def validation_step(self, batch: Any, _: int) -> None:
+        self.log("val_loss", torch.tensor(self.losses[self.current_epoch]))
+
+
+def cooled(losses: list[float], patience: int, epochs: int = 20) -> tuple[Scripted, KeepBest]:
+    task, best = Scripted(losses), KeepBest()
+    torch.nn.init.zeros_(task.layer.weight)
+    rows = DataLoader(TensorDataset(torch.zeros(1, 1), torch.zeros(1, 1)))
+    run_trainer(task, (rows, rows), [best, Cool(best, patience)], Loop(epochs, tell=False))
+    return task, best
+
+
+def test_the_learning_rate_is_cut_on_a_plateau_and_training_ends_on_the_last() -> None:
+    """Patience 2: cut after epochs 4 and 6, each time back to the weights of epoch 2; then better once more."""
+    task, best = cooled([5, 4, 4, 4, 4, 4, 3, 4, 3, 0], patience=2)
+    assert task.rates == pytest.approx([0.1] * 4 + [0.02] * 2 + [0.004] * 3)
+    assert [row["val_loss"] for row in best.curve] == [5, 4, 4, 4, 4, 4, 3, 4, 3]
+    assert task.starts == pytest.approx([0, 0.1, 0.2, 0.3, 0.2, 0.22, 0.2, 0.204, 0.208], abs=1e-6)
+    assert float(task.layer.weight) == pytest.approx(0.204, abs=1e-6)  # as after epoch 7
+
+
+def test_every_stretch_has_its_patience() -> None:
+    """After a cut the epochs before it do not count."""
+    task, _ = cooled([5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6], patience=3)
+    assert task.rates == pytest.approx([0.1] * 4 + [0.02] * 3 + [0.004] * 3)
+
+
+def test_what_gets_better_goes_on_to_the_end() -> None:
+    task, best = cooled([1 - i / 20 for i in range(20)], patience=1)
+    assert task.rates == pytest.approx([0.1] * 20)
+    assert best.best == pytest.approx(0.05)
+
+
+def test_no_epoch_more_than_there_are() -> None:
+    task, _ = cooled([5, 6, 6, 6, 6, 6], patience=4, epochs=3)
+    assert len(task.rates) == 3
+    assert float(task.layer.weight) == pytest.approx(0.1)  # the best is the first
