@@ -21,7 +21,7 @@ BATCH, PHOTOS = 128, 200
 
 def measure(classifier: Classifier, pairs: Pairs, table: Table) -> None:
     """Add the rows."""
-    image, (text, *_) = classifier.encoders_.image, classifier.encoders_.text
+    image, (text, *_) = classifier.engine_.encoders.image, classifier.engine_.encoders.text
     assert isinstance(image, TimmEncoder)
     found = seconds(lambda: encode_images(image, pairs, batch=BATCH))
     plain = seconds(lambda: plain_images(image, pairs))

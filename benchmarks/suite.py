@@ -21,8 +21,8 @@ from plait.encoders.image import create_model, data_config, save_timm
 from plait.encoders.text import load_sentence_encoder
 from plait.errors import PlaitError
 from plait.export.write import export
-from plait.inference.engine import Engine
 from plait.pipeline.classifier import Classifier
+from plait.runs.open import load
 
 ROWS = 2000
 CLIENTS, SECONDS = (1, 8, 32), 6.0
@@ -53,9 +53,9 @@ def measure(folder: Path, arguments: argparse.Namespace, table: Table) -> None:
     config = plait.configure(overrides=[*settings, "model=late"])
     classifier = Classifier(config).fit(pairs)
     classifier.save(folder / "run")
-    export(classifier, folder / "onnx")
-    export(classifier, folder / "int8", pairs, max_drop=100.0)
-    engines = {name: Engine.open(folder / name) for name in ("run", "onnx", "int8")}
+    export(classifier.engine_, folder / "onnx")
+    export(classifier.engine_, folder / "int8", pairs, max_drop=100.0)
+    engines = {name: load(folder / name) for name in ("run", "onnx", "int8")}
 
     table.section("encode")
     encoding.measure(classifier, pairs, table)

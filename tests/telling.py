@@ -66,7 +66,7 @@ def over_separated(seen: frozenset[str] = frozenset()) -> tuple[Task, HeadInputs
 def unequal(
     rows: int, shares: tuple[float, ...], seed: int, lean: tuple[float, float] = (0.85, 1.1)
 ) -> tuple[HeadInputs, Tensor]:
-    """Classes as frequent as `shares`, each a normal cloud of 8 numbers a modality, and how far the clouds lie apart."""
+    """Classes as frequent as `shares`, each a normal cloud of 8 numbers a modality, and how far apart they lie."""
     g, classes = generator(seed), len(shares)
     targets = torch.multinomial(torch.tensor(shares), rows, replacement=True, generator=g)
     clouds = [torch.randn(classes, 8, generator=generator(100 + i)) for i in range(2)]

@@ -90,7 +90,7 @@ def test_a_preset_trains(name: str, text_folder: Path, tmp_path: Path) -> None:
 
     # The same rows, so nothing is tuned again: `fit` keeps one of the models compared, and a run is that model.
     classifier = plait.Classifier(config).fit(train)
-    model = classifier.spec_.model
+    model = classifier.engine_.head.spec.model
     assert config.model in (model, "auto")
     found = classifier.predict_proba(test)
     np.testing.assert_allclose(found, evaluation.models[model].probabilities, atol=1e-4)
@@ -99,7 +99,7 @@ def test_a_preset_trains(name: str, text_folder: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.predict_proba(test), found, atol=1e-5)
     assert loaded.metrics_["note"] == evaluation.models[model].note
     if promise.lstm:
-        (encoder,) = loaded.encoders_.text
+        (encoder,) = loaded.engine_.encoders.text
         assert isinstance(encoder, SentenceEncoder)
         assert [type(module) for module in encoder.model][1] is BiLSTM
 
@@ -110,7 +110,7 @@ def test_inception_itself(text_folder: Path) -> None:
     config = configure("gallo-2020-late", overrides=[*QUICK, *quick, "image.train.epochs=1", "image.train.batch=16"])
     rows = plait.draw(rows=64, seed=1, size=96)
     classifier = plait.Classifier(config).fit(rows)
-    encoder = classifier.encoders_.image
+    encoder = classifier.engine_.encoders.image
     assert encoder is not None
     assert (encoder.architecture, encoder.size, encoder.dim) == ("inception_v3", 96, 2048)
     assert sum(parameter.numel() for parameter in encoder.model.parameters()) == 23_834_568 - 2049 * 1000

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from plait.inference.engine import Engine
     from plait.pipeline.classifier import Classifier
     from plait.pipeline.compare import compare
-    from plait.runs.folder import load
+    from plait.pipeline.evaluate import evaluate
+    from plait.runs.open import load
 
 _HOMES = {
     "Classifier": ("plait.pipeline.classifier", "Classifier"),
@@ -32,7 +33,8 @@ _HOMES = {
     "compare": ("plait.pipeline.compare", "compare"),
     "configure": ("plait.config", "configure"),
     "draw": ("plait.data.sample", "draw"),
-    "load": ("plait.runs.folder", "load"),
+    "evaluate": ("plait.pipeline.evaluate", "evaluate"),
+    "load": ("plait.runs.open", "load"),
     "read": ("plait.data.read", "read"),
 }
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "configure",
     "draw",
+    "evaluate",
     "load",
     "read",
 ]

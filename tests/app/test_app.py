@@ -24,11 +24,10 @@ if CHROMIUM is None:
     pytest.skip("needs Chromium on the PATH", allow_module_level=True)
 
 
-from test_attribution import LABELS, make_engine, pixels  # noqa: E402
-
 from plait.app.examples import Example  # noqa: E402
 from plait.app.pictures import Limits, read_picture  # noqa: E402
 from plait.app.serve import served  # noqa: E402
+from toy_engine import LABELS, make_engine, pixels  # noqa: E402
 
 LIMITS = Limits(megabytes=1, megapixels=1, letters=60)
 CARD, NOTICE = "#card .card", "#notice .notice"

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_attribution import LABELS, SIDE, make_engine, pixels
 from typer.testing import CliRunner
 
 import plait
@@ -22,6 +21,7 @@ from plait.cli import app
 from plait.data.pairs import Pairs
 from plait.inference.engine import Engine
 from plait.inference.explanation import Attribution
+from toy_engine import LABELS, SIDE, make_engine, pixels
 
 
 def encoded(array: np.ndarray, kind: str = "PNG") -> bytes:

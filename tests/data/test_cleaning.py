@@ -12,7 +12,7 @@ from plait.data.cleaning import clean
 from plait.data.pairs import Pairs, content_hash
 from plait.data.read import read_as
 from plait.pipeline.classifier import Classifier
-from plait.runs.folder import load
+from plait.runs.open import load
 
 FOOD = Path(__file__).parents[3] / "shared/data/food_pairs_train.parquet"
 CLEANED = {
@@ -136,7 +136,7 @@ def test_encoders_learn_from_cleaned_texts(toy_config: Callable[..., Config], dr
     options = ("model=text", "text.model=tfidf")
     on_cleaned = Classifier(toy_config(*options, "text.clean=true")).fit(messy(drawn))
     expected = Classifier(toy_config(*options)).fit(tidy(drawn))
-    assert on_cleaned.encoders_.text[0].fingerprint == expected.encoders_.text[0].fingerprint
+    assert on_cleaned.engine_.encoders.text[0].fingerprint == expected.engine_.encoders.text[0].fingerprint
     np.testing.assert_array_equal(on_cleaned.predict_proba(messy(drawn)), expected.predict_proba(tidy(drawn)))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plait.data import split
+from plait.data import draws
 from plait.data.pairs import Pairs
 from plait.data.partition import groups_of
 from plait.errors import ConfigError, DataError
@@ -22,11 +22,11 @@ def drawn(seed: int = 0, n: int = 600) -> Pairs:
 
 
 def stratified(pairs: Pairs, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return split.stratified(pairs, groups_of([pairs], "pair")[0], fraction, seed)
+    return draws.stratified(pairs, groups_of([pairs], "pair")[0], fraction, seed)
 
 
 def folds(pairs: Pairs, k: int, seed: int) -> np.ndarray:
-    return split.folds(pairs, groups_of([pairs], "pair")[0], k, seed)
+    return draws.folds(pairs, groups_of([pairs], "pair")[0], k, seed)
 
 
 def keys(pairs: Pairs, rows: np.ndarray) -> set[tuple[bytes, str]]:
@@ -82,7 +82,7 @@ def test_every_label_stays_where_groups_have_several() -> None:
     pairs = Pairs.from_columns(texts=[f"t{i}" for i in range(10)], labels=labels)
     groups = np.array([0, 0, 1, 1, 2, 2, 3, 4, 5, 6])
     for seed in range(20):
-        kept, held = split.stratified(pairs, groups, 0.6, seed)
+        kept, held = draws.stratified(pairs, groups, 0.6, seed)
         assert {labels[row] for row in kept} == {"x", "y", "z", "w"}
         assert len(held)
         assert not set(groups[kept]) & set(groups[held])

@@ -19,7 +19,7 @@ from plait.encoders.lstm import BiLSTM
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import EncoderError
 from plait.pipeline.classifier import Classifier
-from plait.runs.folder import load
+from plait.runs.open import load
 
 TEXTS = ["red soup", "a bowl of fresh green soup with blue 12", "dish", "soup red"]
 

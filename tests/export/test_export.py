@@ -29,8 +29,9 @@ from plait.encoders.text import SentenceEncoder
 from plait.errors import RunError
 from plait.export.write import export
 from plait.features.store import FeatureStore
-from plait.inference.engine import Engine, Item
+from plait.inference.engine import Item
 from plait.pipeline.classifier import Classifier
+from plait.runs.open import load
 from toys import picture
 
 ROOT = Path(__file__).parents[2]
@@ -48,11 +49,11 @@ def loud(config: Config, pairs: Pairs) -> Classifier:
     classifier = Classifier(config).fit(pairs)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in classifier.head_.parameters():
+        for parameter in classifier.engine_.head.model.parameters():
             parameter.copy_(
                 torch.randn(parameter.shape, generator=generator) / max(1, parameter.shape[-1:].numel()) ** 0.5
             )
-        classifier.head_.temperature.fill_(0.5)
+        classifier.engine_.head.model.temperature.fill_(0.5)
     return classifier
 
 
@@ -64,7 +65,7 @@ def fitted(toy_config: Callable[..., Config], drawn: Pairs) -> Classifier:
 @pytest.fixture(scope="module")
 def exported(fitted: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "run"
-    assert export(fitted, folder) == {}
+    assert export(fitted.engine_, folder) == {}
     return folder
 
 
@@ -83,11 +84,11 @@ def test_every_head_answers_alike(
     overrides: tuple[str, ...], toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
 ) -> None:
     classifier = loud(toy_config(*overrides), drawn)
-    export(classifier, tmp_path / "out")
-    engine, pairs = Engine.open(tmp_path / "out"), holed(drawn)
+    export(classifier.engine_, tmp_path / "out")
+    engine, pairs = load(tmp_path / "out"), holed(drawn)
     assert engine.labels == classifier.classes_
-    assert engine.modalities == classifier.engine.modalities
-    wanted, got = (one.head(one.features(pairs)) for one in (classifier.engine, engine))
+    assert engine.modalities == classifier.engine_.modalities
+    wanted, got = (one.head(one.features(pairs)) for one in (classifier.engine_, engine))
     np.testing.assert_allclose(got, wanted, atol=1e-4)
     assert np.abs(np.diff(wanted, axis=0)).max() > 0.01
 
@@ -98,19 +99,19 @@ def test_tfidf_beside_a_graph(
 ) -> None:
     """With a linear head on its whole matrix, whose answers are columns behind its dense ones."""
     classifier = loud(toy_config(f"model={model}", f"text.model={text_folder}+{beside}"), drawn)
-    assert [part.scores for part in classifier.spec_.shape.parts["text"]] == [0, 16]
-    export(classifier, tmp_path / "out")
+    assert [part.scores for part in classifier.engine_.head.spec.shape.parts["text"]] == [0, 16]
+    export(classifier.engine_, tmp_path / "out")
     pairs = holed(drawn)
-    found = Engine.open(tmp_path / "out").predict_proba(pairs)
+    found = load(tmp_path / "out").predict_proba(pairs)
     np.testing.assert_allclose(found, classifier.predict_proba(pairs), atol=1e-5)
 
 
 @pytest.mark.parametrize("prompt", ["query: ", "say {text} again"])
 def test_prompts_and_long_texts(prompt: str, toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path) -> None:
     classifier = loud(toy_config("model=text", f"text.prompt='{prompt}'", "text.max_length=24"), drawn)
-    export(classifier, tmp_path / "out")
+    export(classifier.engine_, tmp_path / "out")
     pairs = Pairs.from_columns(texts=["soup", "red bean soup " * 20, "ramen with egg and noodles and much more to say"])
-    found = Engine.open(tmp_path / "out").predict_proba(pairs)
+    found = load(tmp_path / "out").predict_proba(pairs)
     np.testing.assert_allclose(found, classifier.predict_proba(pairs), atol=1e-5)
 
 
@@ -118,7 +119,7 @@ def test_one_by_one_as_in_a_table(fitted: Classifier, exported: Path) -> None:
     items = [Item(picture(1), "soup"), Item(picture(2)), Item(None, "ramen"), Item(picture(3), "  ")]
     pairs = Pairs.from_columns([item.image for item in items], [item.text for item in items])
     wanted = fitted.predict_proba(pairs)
-    for engine in (fitted.engine, Engine.open(exported)):
+    for engine in (fitted.engine_, load(exported)):
         np.testing.assert_allclose(engine.answer(items), wanted, atol=1e-5)
         for item, row in zip(items, wanted, strict=True):
             np.testing.assert_allclose(engine.answer([item])[0], row, atol=1e-5)
@@ -127,9 +128,9 @@ def test_one_by_one_as_in_a_table(fitted: Classifier, exported: Path) -> None:
 def test_features_of_a_graph_are_kept_apart(
     fitted: Classifier, exported: Path, drawn: Pairs, store: FeatureStore
 ) -> None:
-    fitted.engine.predict_proba(drawn, store)
+    fitted.engine_.predict_proba(drawn, store)
     before = {path for path in store.folder.rglob("*.lance") if path.is_dir()}
-    Engine.open(exported).predict_proba(drawn, store)
+    load(exported).predict_proba(drawn, store)
     after = {path for path in store.folder.rglob("*.lance") if path.is_dir()}
     assert (len(before), len(after - before)) == (2, 2)
 
@@ -169,14 +170,14 @@ def test_the_example_of_the_docs(exported: Path, fitted: Classifier, tmp_path: P
     command = [sys.executable, "-c", script, str(exported), str(tmp_path / "picture.png"), "spicy ramen"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    (wanted,) = fitted.engine.answer([Item(picture(5), "spicy ramen")])
+    (wanted,) = fitted.engine_.answer([Item(picture(5), "spicy ramen")])
     best = wanted.argsort()[::-1][:5]
     assert done.stdout.splitlines() == [f"{wanted[k]:.4f}  {fitted.classes_[k]}" for k in best]
 
 
 def test_8_bits(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
-    measured = export(fitted, tmp_path / "small", drawn, max_drop=100.0)
-    engine = Engine.open(tmp_path / "small")
+    measured = export(fitted.engine_, tmp_path / "small", drawn, max_drop=100.0)
+    engine = load(tmp_path / "small")
     found = engine.predict_proba(drawn)
     labels = np.array(drawn.labels)
     accuracy = [
@@ -208,19 +209,19 @@ def test_8_bits_that_cost_too_much_are_not_written(fitted: Classifier, drawn: Pa
     with pytest.raises(
         RunError, match=r"^8-bit integers cost -?[\d.]+ points of accuracy on '.*', more than --max-drop "
     ):
-        export(fitted, tmp_path / "small", drawn, max_drop=-101.0)
+        export(fitted.engine_, tmp_path / "small", drawn, max_drop=-101.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"^--out '.*' already holds a run; choose another folder, or replace it with"):
-        export(fitted, exported)
+        export(fitted.engine_, exported)
     with pytest.raises(RunError, match=rf"^'{exported}' is an exported run, which answers only: predict, eval"):
         plait.load(exported)
     with pytest.raises(
         RunError, match=r"^8-bit ranges and the accuracy they cost need labelled rows; give --data DATA$"
     ):
-        export(fitted, tmp_path / "small", max_drop=1.0)
+        export(fitted.engine_, tmp_path / "small", max_drop=1.0)
 
 
 def test_large_weights_lie_beside_their_graph(
@@ -228,11 +229,11 @@ def test_large_weights_lie_beside_their_graph(
 ) -> None:
     """What does not fit into one file of 2 GB; here, of none at all."""
     monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", 0)
-    export(fitted, tmp_path / "out")
+    export(fitted.engine_, tmp_path / "out")
     beside = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.data")}
     assert {"image/model.onnx.data", "text-0/model.onnx.data"} <= beside
     (tmp_path / "out").rename(tmp_path / "moved")
-    found = Engine.open(tmp_path / "moved").predict_proba(drawn)
+    found = load(tmp_path / "moved").predict_proba(drawn)
     np.testing.assert_allclose(found, fitted.predict_proba(drawn), atol=1e-5)
 
 
@@ -243,7 +244,7 @@ def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:
     graph = tmp_path / "copy" / "head.onnx"
     graph.write_bytes(graph.read_bytes()[:-20])
     with pytest.raises(RunError, match=r"^run '.*': 'head.onnx' is not as it was written; copy the run again"):
-        Engine.open(tmp_path / "copy")
+        load(tmp_path / "copy")
 
 
 SHARED = ROOT.parent / "shared"
@@ -260,9 +261,9 @@ def test_500_real_pairs(model: str, tmp_path: Path) -> None:
     settings = [f"image.model=local-dir:{backbone}", "image.precision=32", "text.precision=32", "text.model=minilm"]
     pairs = plait.read(table)
     classifier = Classifier(plait.configure(overrides=[*settings, f"model={model}", "device=cpu"])).fit(pairs)
-    export(classifier, tmp_path / "out")
+    export(classifier.engine_, tmp_path / "out")
     rows = holed(pairs.select(np.random.default_rng(0).permutation(len(pairs))[:500]))
-    wanted, got = (one.head(one.features(rows)) for one in (classifier.engine, Engine.open(tmp_path / "out")))
+    wanted, got = (one.head(one.features(rows)) for one in (classifier.engine_, load(tmp_path / "out")))
     assert wanted.shape == (500, 101)
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
@@ -273,9 +274,9 @@ def test_a_classifier_on_a_gpu_is_left_there(
 ) -> None:
     """A GPU is played: modules on it refuse the exporter's examples, which are on the CPU, and may not move."""
     classifier = loud(toy_config(f"model={model}"), drawn)
-    image, text = classifier.encoders_.image, classifier.encoders_.text[0]
+    image, text = classifier.engine_.encoders.image, classifier.engine_.encoders.text[0]
     assert isinstance(text, SentenceEncoder)
-    own: list[torch.nn.Module] = [text.model, classifier.head_]
+    own: list[torch.nn.Module] = [text.model, classifier.engine_.head.model]
     if isinstance(image, TimmEncoder):
         own.append(image.model)
     pairs, before = holed(drawn), classifier.predict_proba(drawn)
@@ -293,9 +294,7 @@ def test_a_classifier_on_a_gpu_is_left_there(
 
     with pytest.MonkeyPatch.context() as patch, hook:
         patch.setattr(torch.nn.Module, "_apply", stays)
-        export(classifier, tmp_path / "out")
+        export(classifier.engine_, tmp_path / "out")
     assert text.model[0].model.config._attn_implementation != "eager"
     np.testing.assert_array_equal(classifier.predict_proba(drawn), before)
-    np.testing.assert_allclose(
-        Engine.open(tmp_path / "out").predict_proba(pairs), classifier.predict_proba(pairs), atol=1e-5
-    )
+    np.testing.assert_allclose(load(tmp_path / "out").predict_proba(pairs), classifier.predict_proba(pairs), atol=1e-5)

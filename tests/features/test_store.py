@@ -11,8 +11,8 @@ import pytest
 
 from plait.data.pairs import content_hash
 from plait.errors import StoreError
+from plait.features import store as features
 from plait.features.store import FeatureStore, FeatureTable
-from plait.features.store import store as features
 
 DIM = 5
 

@@ -9,7 +9,7 @@ from whole import NAMES, POOLED, SPECS, TALL, filled, rows
 
 from plait.errors import RunError
 from plait.fusion.late import LateFusion
-from plait.fusion.spec import EARLY, MODELS, HeadSpec, build, early_head, modalities_of
+from plait.fusion.spec import EARLY, MODELS, HeadSpec, build_model, early_head, modalities_of
 
 
 def test_modalities_of() -> None:
@@ -39,14 +39,14 @@ def test_json_of_older_runs_is_refused_with_the_remedy() -> None:
 
 @pytest.mark.parametrize("kind", EARLY)
 def test_the_kind_decides_the_head(kind: str) -> None:
-    model = build(HeadSpec("early", TALL, POOLED, early=kind))
+    model = build_model(HeadSpec("early", TALL, POOLED, early=kind))
     assert type(model.fusion) is type(early_head(kind, TALL)) is EARLY[kind]
     assert set(model.heads) == {"image", "text"}
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_a_model_has_the_experts_of_its_spec(spec: HeadSpec) -> None:
-    model = build(spec)
+    model = build_model(spec)
     counts = {modality: len(experts) for modality, experts in spec.experts.items()}
     assert {modality: len(head.experts) for modality, head in model.heads.items()} == counts
     if spec.model == "late":
@@ -59,7 +59,7 @@ def test_a_model_has_the_experts_of_its_spec(spec: HeadSpec) -> None:
 @pytest.mark.parametrize("spec", SPECS, ids=NAMES)
 def test_a_head_built_again_takes_the_weights_and_answers_the_same(spec: HeadSpec) -> None:
     head = filled(spec)
-    again = build(HeadSpec.from_json(spec.as_json()))
+    again = build_model(HeadSpec.from_json(spec.as_json()))
     again.load_state_dict(head.state_dict())
     features, present = rows(9)
     assert torch.equal(again.eval()(features, present), head(features, present))

@@ -8,7 +8,7 @@ from torch import Tensor
 from plait.fusion.late import KINDS
 from plait.fusion.modality import ExpertSpec, Part, Shape
 from plait.fusion.model import Model
-from plait.fusion.spec import HeadSpec, build
+from plait.fusion.spec import HeadSpec, build_model
 
 # The text has dense columns 0-3 of one encoder; 4-6 and scores 7-10 of a second; 11-12 and scores 13-16 of a third.
 TEXT = (Part("net", 4), Part("words", 3, 4), Part("letters", 2, 4))
@@ -45,7 +45,7 @@ NAMES_OF_BOTH = [name for name, spec in zip(NAMES, SPECS, strict=True) if spec i
 
 def filled(spec: HeadSpec, mean: bool = False) -> Model:
     """A model whose every weight and number is as if fitted; `mean`: its experts are joined by the arithmetic mean."""
-    head, g = build(spec), torch.Generator().manual_seed(0)
+    head, g = build_model(spec), torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, value in head.state_dict().items():
             if value.is_floating_point():

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from plait.fusion.early.huse import HuseHead
 from plait.fusion.inputs import HeadInputs, logits
-from plait.fusion.spec import EARLY, build
+from plait.fusion.spec import EARLY, build_model
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.fitter import Fitter, Task
 from plait.training.heads.logistic import Answers
@@ -42,7 +42,7 @@ def test_early_fusion_of_every_kind_joins_what_the_modalities_tell(kind: str) ->
     assert early.note == NOTES[kind]
     assert early.spec.early == kind
     assert type(early.head.fusion) is EARLY[kind]
-    again = build(type(early.spec).from_json(early.spec.as_json()))
+    again = build_model(type(early.spec).from_json(early.spec.as_json()))
     again.load_state_dict(early.head.state_dict())
     assert torch.equal(logits(again, rows), logits(early.head, rows))
 

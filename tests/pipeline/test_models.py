@@ -81,13 +81,13 @@ def test_a_run_with_its_own_encoders_predicts_the_same_when_loaded(
     classifier.save(tmp_path / "run")
     loaded = plait.load(tmp_path / "run")
     np.testing.assert_allclose(loaded.predict_proba(drawn), before, atol=1e-6)
-    fitted, read = (pair.encoders_ for pair in (classifier, loaded))
+    fitted, read = (pair.engine_.encoders for pair in (classifier, loaded))
     assert [e.fingerprint for e in (read.image, *read.text)] == [e.fingerprint for e in (fitted.image, *fitted.text)]
     untuned = Preparation(drawn, config).encoders
     for modality, choice in zip(("image", "text"), layers, strict=True):
-        assert moved(untuned, loaded.encoders_, modality) != choice.endswith("frozen")
+        assert moved(untuned, loaded.engine_.encoders, modality) != choice.endswith("frozen")
     # The head was trained for these encoders: with those it started from, it answers otherwise.
-    loaded.encoders_ = untuned
+    loaded.engine_.encoders = untuned
     assert abs(loaded.predict_proba(drawn) - before).max() > 1e-4
 
 
@@ -96,7 +96,7 @@ def test_batch_norms_learn_their_statistics_only_where_layers_are_tuned(
     layers: str, drawn: Pairs, toy_config: Callable[..., Config]
 ) -> None:
     config = toy_config(*JOINT, f"joint.image={layers}", "joint.epochs=1")
-    encoders = (Preparation(drawn, config).encoders, plait.Classifier(config).fit(drawn).encoders_)
+    encoders = (Preparation(drawn, config).encoders, plait.Classifier(config).fit(drawn).engine_.encoders)
     before, after = ({k: v for k, v in e.image.model.state_dict().items() if "running" in k} for e in encoders)  # type: ignore[union-attr]
     learnt = [not torch.equal(before[name], after[name]) for name in before]
     assert learnt[-1]
@@ -203,7 +203,7 @@ def test_a_tuned_modality_learns_what_a_frozen_one_cannot_tell(
 ) -> None:
     frozen = "text" if tuned == "image" else "image"
     towers = ("head.early=towers", "head.towers.image=[32]", "head.towers.text=[32]", "head.modality_dropout=0")
-    rates = ("joint.lr=3e-3", "joint.head_lr=3e-3", "joint.batch=16", f"joint.epochs={epochs}")
+    rates = ("joint.lr=3e-3", "joint.engine_.head.modellr=3e-3", "joint.batch=16", f"joint.epochs={epochs}")
     layers = (f"joint.{tuned}=all", f"joint.{frozen}=frozen")
     config = toy_config("model=early", "image.size=32", *towers, *rates, *layers)
     test = crossed(200, 2)
@@ -253,8 +253,8 @@ def test_no_memory_names_a_batch_that_fits(
 def test_an_image_network_is_tuned_beside_tfidf_alone(drawn: Pairs, toy_config: Callable[..., Config]) -> None:
     layers = ("joint.image=all", "joint.text=frozen", "text.model=tfidf")
     classifier = plait.Classifier(toy_config(*JOINT, *layers)).fit(drawn)
-    assert [encoder.name for encoder in classifier.encoders_.text] == ["tfidf"]
-    assert moved(Preparation(drawn, classifier.config).encoders, classifier.encoders_, "image")
+    assert [encoder.name for encoder in classifier.engine_.encoders.text] == ["tfidf"]
+    assert moved(Preparation(drawn, classifier.config).encoders, classifier.engine_.encoders, "image")
 
 
 def patchy(rows: int, image: set[int], text: set[int], first: int = 0) -> Pairs:

@@ -23,7 +23,7 @@ from plait.data.sketch import Sketch
 from plait.errors import DataError, RunError
 from plait.pipeline.prepare import Preparation
 from plait.report.results import Evaluation
-from plait.runs.folder import load, open_engine
+from plait.runs.open import load
 from plait.training.encoders.tuner import Tuner
 
 QUICK = ("image.size=32", "image.train.epochs=1", "text.train.epochs=1", "train.epochs=2", "head.folds=2")
@@ -387,15 +387,15 @@ def test_a_run_refuses_rows_it_was_trained_on(watched: Watched, tmp_path: Path) 
         app(["evaluate", str(folder), str(table)], standalone_mode=False)
     assert str(caught.value) == f"run '{folder}' has seen 80 of 96 rows (83.3 %) in its training; {remedy}"
     app(["evaluate", str(folder), str(table), "--allow-seen"], standalone_mode=False)
-    evaluation = plait_outputs().evaluate_run(open_engine(folder, "cpu"), table, allow_seen=True)
+    evaluation = plait_outputs().evaluate(load(folder, "cpu"), table, allow_seen=True)
     assert evaluation.seen.sum() == 80
     kept = {key for key, seen in zip(evaluation.pairs.row_keys, evaluation.seen, strict=True) if not seen}
     assert kept == watched.tested[0]
-    new = plait_outputs().evaluate_run(open_engine(folder, "cpu"), sample(seed=5))
+    new = plait_outputs().evaluate(load(folder, "cpu"), sample(seed=5))
     assert new.seen is None
     # What the command reports on the rows kept apart is what evaluating them gives.
     rows = evaluation.pairs.select(np.flatnonzero(~evaluation.seen))
-    found = plait_outputs().evaluate_run(open_engine(folder, "cpu"), rows)
+    found = plait_outputs().evaluate(load(folder, "cpu"), rows)
     right = (next(iter(found.models.values())).probabilities.argmax(1) == found.targets).mean()
     assert load(folder, "cpu").metrics_["test"] == {"rows": 16, "accuracy": round(float(right), 6)}
 
@@ -442,7 +442,7 @@ def test_in_python_a_fit_takes_all_rows_but_those_of_a_test_split(
     classifier = plait.Classifier(config).fit(data)
     assert classifier.metrics_["rows"] == 64
     assert f"{data}: its test split (32 rows) is left out of training\n" in capsys.readouterr().err
-    assert not classifier.seen_[""].seen(plait.read(data).split("test")).any()
+    assert not classifier.engine_.sketches[""].seen(plait.read(data).split("test")).any()
 
 
 @pytest.mark.parametrize("how", ["tuned before", "tuned in the run", "jointly"])
@@ -461,19 +461,21 @@ def test_a_run_knows_what_its_encoders_have_seen(
     (tmp_path / "far").mkdir()
     shutil.move(tmp_path / "run", tmp_path / "far" / "run")
     run = load(tmp_path / "far" / "run", "cpu")
-    assert set(run.seen_) == {"", "text-0"}
-    assert run.seen_[""].seen(rows).all()
+    assert set(run.engine_.sketches) == {"", "text-0"}
+    assert run.engine_.sketches[""].seen(rows).all()
     earlier = Sketch.load(folder)
     assert earlier is not None
-    assert (run.seen_[""].seen(sample()) == (earlier.seen(sample()) & (how == "tuned before"))).all()
-    assert run.seen_["text-0"].seen(rows.select(np.flatnonzero(rows.has_text))).all() == (how != "tuned before")
+    assert (run.engine_.sketches[""].seen(sample()) == (earlier.seen(sample()) & (how == "tuned before"))).all()
+    assert run.engine_.sketches["text-0"].seen(rows.select(np.flatnonzero(rows.has_text))).all() == (
+        how != "tuned before"
+    )
     # Its encoder can be an encoder elsewhere, and is known there, too.
     config = toy(toy_config, f"text.model={tmp_path / 'far' / 'run' / 'text-0'}", "seed=2")
     data = table if how == "tuned before" else rows
     with pytest.raises(DataError, match=r"text.model '.*/far/run/text-0' has seen \d+ of 16 test rows"):
         plait.compare(data, config=config)
     run.save(tmp_path / "again")
-    assert load(tmp_path / "again", "cpu").seen_[""].seen(rows).all()
+    assert load(tmp_path / "again", "cpu").engine_.sketches[""].seen(rows).all()
 
 
 def test_an_altered_sketch_and_a_run_without_one(
@@ -491,7 +493,7 @@ def test_an_altered_sketch_and_a_run_without_one(
     (folder / "run.json").write_text(json.dumps(manifest), "utf-8")
     assert len(load(folder, "cpu").predict(rows)) == 96
     capsys.readouterr()
-    assert plait_outputs().evaluate_run(open_engine(folder, "cpu"), rows).seen is None
+    assert plait_outputs().evaluate(load(folder, "cpu"), rows).seen is None
     assert capsys.readouterr().err == (
         "warning: this run does not say which rows it has learnt from, and these may be among them\n"
     )
@@ -504,7 +506,7 @@ def test_an_export_knows_what_its_run_has_seen(toy_config: Callable[..., Config]
     rows, folder = sample(), tmp_path / "exported"
     export(plait.Classifier(toy(toy_config, "model=text", "text.model=tfidf")).fit(rows), folder)
     with pytest.raises(DataError, match=r"^run '.*/exported' has seen 96 of 96 rows \(100\.0 %\) in its training; "):
-        plait_outputs().evaluate_run(open_engine(folder), rows)
+        plait_outputs().evaluate(load(folder), rows)
 
 
 # ------------------------------------------------------------------ labels that mean nothing

@@ -16,8 +16,8 @@ from plait.config import Config, configure
 from plait.data.pairs import open_image
 from plait.data.partition import divide
 from plait.errors import DataError
-from plait.inference.engine import Engine
 from plait.pipeline.classifier import Classifier
+from plait.runs.open import load
 from toys import Run
 
 HEADER = ("id", "photo", "title", "category")
@@ -71,8 +71,8 @@ def answers(out: str) -> list[str]:
 def test_a_run_remembers_its_columns(home: Path, fitted: Path) -> None:
     columns = dict(zip(("id", "image", "text", "label"), HEADER, strict=True))
     assert json.loads((fitted / "run.json").read_text())["metrics"]["columns"] == columns
-    assert Engine.open(fitted).columns == columns
-    assert plait.load(fitted).engine.columns == columns
+    assert load(fitted).columns == columns
+    assert plait.load(fitted).columns == columns
 
 
 def test_a_text_under_an_unknown_name_is_an_error_that_names_the_key(
@@ -116,7 +116,7 @@ def test_a_run_that_remembers_no_columns_opens_as_before(
     manifest = json.loads((old / "run.json").read_text())
     del manifest["metrics"]["columns"]
     (old / "run.json").write_text(json.dumps(manifest))
-    assert Engine.open(old).columns == {"label": "category"}  # as it was named
+    assert load(old).columns == {"label": "category"}  # as it was named
     expected = answers(run("predict", fitted, home / "listings.csv")[1])
     assert answers(run("predict", old, home / "listings.csv")[1]) == expected
     new = table(tmp_path / "new.csv", ("id", "image", "words"), [(row[0], row[1], row[2]) for row in rows])
@@ -176,7 +176,7 @@ def test_a_run_of_grouped_rows_reads_tables_without_the_group(
     settings = (*quick, "--set", "data.group=shop")
     code, _, err = run("fit", grouped, "--out", tmp_path / "run", *settings, "--set", "model=text")
     assert code == 0, err
-    assert Engine.open(tmp_path / "run").columns == dict(zip(("id", "image", "text", "label"), HEADER, strict=True))
+    assert load(tmp_path / "run").columns == dict(zip(("id", "image", "text", "label"), HEADER, strict=True))
     new = table(home / "no-shop.csv", HEADER, [(*row[:2], f"new {row[2]}", row[3]) for row in rows])
     for verb in ("predict", "evaluate"):
         code, _, err = run(verb, tmp_path / "run", new)

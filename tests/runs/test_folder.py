@@ -18,7 +18,8 @@ from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.errors import RunError
 from plait.pipeline.classifier import Classifier
-from plait.runs.folder import SUFFIXES, load
+from plait.runs.manifest import SUFFIXES
+from plait.runs.open import load
 
 WEIGHTS = ["head.safetensors", "image/model.safetensors", "text-0/model.safetensors"]
 
@@ -89,7 +90,7 @@ def test_a_run_with_experts_on_wide_texts_predicts_the_same(
         assert ("scores" in tensors) == (part["scores"] == 16)
     loaded = load(tmp_path / "run", device="cpu")
     np.testing.assert_array_equal(loaded.predict_proba(drawn), classifier.predict_proba(drawn))
-    assert loaded.spec_ == classifier.spec_
+    assert loaded.engine_.head.spec == classifier.engine_.head.spec
     assert loaded.engine.fingerprint == load(tmp_path / "run", device="cpu").engine.fingerprint
 
 
@@ -171,13 +172,13 @@ def test_a_folder_in_the_way(fitted: dict[str, Classifier], run: Path, tmp_path:
             fitted["text"].save(tmp_path / name)
         assert str(caught.value) == text
     assert (tmp_path / "notes" / "mine.txt").read_text() == (tmp_path / "file").read_text() == "keep me"
-    assert load(run, device="cpu").spec_.model == "late"
+    assert load(run, device="cpu").engine_.head.spec.model == "late"
     fitted["text"].save(run, overwrite=True)
-    assert load(run, device="cpu").spec_.model == "text"
+    assert load(run, device="cpu").engine_.head.spec.model == "text"
     assert not (run / "image").exists()
     (tmp_path / "empty").mkdir()
     fitted["text"].save(tmp_path / "empty")
-    assert load(tmp_path / "empty", device="cpu").spec_.model == "text"
+    assert load(tmp_path / "empty", device="cpu").engine_.head.spec.model == "text"
 
 
 def test_not_fitted(tmp_path: Path, drawn: Pairs) -> None:
@@ -204,7 +205,7 @@ def test_a_save_that_fails_leaves_nothing(
         fitted["late"].save(folder, overwrite=overwrite)
     assert str(caught.value) == f"--out '{folder}' cannot be written: No space left on device; choose another folder"
     assert sorted(run.parent.rglob("*")) == before
-    assert load(run, device="cpu").spec_.model == "late"
+    assert load(run, device="cpu").engine_.head.spec.model == "late"
 
 
 # ------------------------------------------------------------------ damaged
@@ -222,7 +223,7 @@ def test_altered_cut_and_missing_files(run: Path, name: str) -> None:
     (run / name).unlink()
     assert refused(run) == f"run '{run}' is incomplete: '{name}' is missing; {again}"
     (run / name).write_bytes(whole)
-    assert load(run, device="cpu").spec_.model == "late"
+    assert load(run, device="cpu").engine_.head.spec.model == "late"
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

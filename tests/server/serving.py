@@ -22,6 +22,7 @@ import plait
 from plait.config import Config
 from plait.inference.engine import Engine
 from plait.pipeline.classifier import Classifier
+from plait.runs.open import load
 from plait.server.limits import Limits
 from plait.server.running import Options, bind, build
 
@@ -40,7 +41,7 @@ def fitted(toy_config: Callable[..., Config], folder: Callable[..., Path], model
 
 @cache
 def opened(run: Path) -> Engine:
-    return Engine.open(run, "cpu")
+    return load(run, "cpu")
 
 
 @contextmanager

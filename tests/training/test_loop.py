@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from plait.training.heads.descent import Cool, loop
+from plait.training import loop
+from plait.training.heads.descent import Cool
 from plait.training.loop import KeepBest, Loop, run_trainer
 
 

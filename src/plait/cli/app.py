@@ -33,11 +33,11 @@ def app_command(
     from plait.app.examples import find_examples
     from plait.app.pictures import Limits
     from plait.app.serve import served, warm_up
-    from plait.inference.engine import Engine
     from plait.progress import say
+    from plait.runs.open import load
 
     limits = Limits()
-    engine = Engine.open(run)
+    engine = load(run)
     rows = find_examples(engine, examples, limits)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are cleared away then, too
     with (

@@ -31,10 +31,11 @@ def export(
     """
     if int8 and data is None:
         raise DataError("--int8 needs labelled rows to calibrate and measure on; give --data DATA")
-    from plait.runs.folder import load, require_free
+    from plait.files import require_free
 
     require_free(out, overwrite)
     from plait.export.write import export as run_export
+    from plait.runs.open import load
 
     measured = run_export(load(run, "cpu"), out, data, max_drop if int8 else None, overwrite)
     sizes = {"run": _megabytes(run), "export": _megabytes(out)}

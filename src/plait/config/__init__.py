@@ -1,6 +1,6 @@
 """The configuration: one typed model, presets, files and overrides."""
 
-from plait.config.load import configure, presets
+from plait.config.load import configure, presets, with_values
 from plait.config.sections import (
     TFIDF,
     AngleConfig,
@@ -43,4 +43,5 @@ __all__ = [
     "TrainConfig",
     "configure",
     "presets",
+    "with_values",
 ]

@@ -37,7 +37,7 @@ class Preset:
 def presets() -> dict[str, Preset]:
     """The presets in the package by name."""
     found = {}
-    for file in sorted(resources.files("plait").joinpath("presets").iterdir(), key=lambda f: f.name):
+    for file in sorted(resources.files("plait.config").joinpath("presets").iterdir(), key=lambda f: f.name):
         if file.name.endswith(".yaml"):
             comments = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8").splitlines())
             first, *more = (comment.lstrip("# ").strip() for comment in comments)
@@ -78,11 +78,29 @@ def configure(
         raise ConfigError("; ".join(_explain(e) for e in error.errors())) from None
 
 
+def with_values(config: Config | str | None, values: Mapping[str, Any]) -> Config:
+    """A configuration with some of its keys changed.
+
+    Args:
+        config: the one to change, the name of a preset, or None for the defaults.
+        values: by key, with dots (``head.late``) or nested; values are taken as they are.
+
+    Raises:
+        ConfigError: as `configure`.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = _merge(nested, _nested(key, value))
+    if isinstance(config, Config):
+        return config if not nested else configure(values=_merge(config.model_dump(), nested))
+    return configure(config, values=nested)
+
+
 def _read_preset(name: str) -> dict[str, Any]:
     known = presets()
     if name not in known:
         raise ConfigError(f"unknown preset '{name}'.{did_you_mean(name, known)}")
-    text = resources.files("plait").joinpath("presets", f"{name}.yaml").read_text("utf-8")
+    text = resources.files("plait.config").joinpath("presets", f"{name}.yaml").read_text("utf-8")
     return _parse_yaml(text, f"preset {name}")
 
 
@@ -119,9 +137,14 @@ def _parse_override(override: str) -> dict[str, Any]:
         nested = value
     if isinstance(nested, dict) and not value.lstrip().startswith("{"):
         nested = value  # a text with a colon in it, e.g. text.prompt=query:
+    return _nested(key, nested)
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """``a.b.c`` and a value as nested mappings."""
     for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return dict(nested)
+        value = {part: value}
+    return dict(value)
 
 
 def _merge(base: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

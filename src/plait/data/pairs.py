@@ -143,7 +143,8 @@ class Pairs:
         source: what it was read from, for messages.
         splits: names of the splits and the rows of each, where the source gave them.
         columns: names of the columns that the source had, for messages.
-        cleaned: `texts`, and so their hashes, are without what `plait.data.cleaning.clean` takes out; the table keeps it.
+        cleaned: `texts`, and so their hashes, are without what `plait.data.cleaning.clean` takes out;
+            the table keeps it.
         taken: which of the columns was taken for which role (id, image, text, label, split).
         ignored: the columns that were taken for none.
         root: the folder or URL that relative image paths were put under; empty where there was not one for all.
@@ -282,6 +283,21 @@ class Pairs:
         part = replace(self, table=self.table.select(rows), splits={})
         part.__dict__.update({name: _taken(kept, rows.tolist()) for name, kept in self._made().items()})
         return part
+
+    def labelled(self, labels: Sequence[Any]) -> Pairs:
+        """The same rows with other labels, one a row. Raises DataError where there are more or fewer."""
+        if len(labels) != len(self):
+            raise DataError(f"{len(labels):,} labels (y) for {len(self):,} rows; give one a row")
+        column = [None if value is None or value != value else as_label(value) for value in labels]
+        table = self.table.remove_columns("label").add_column("label", column, feature=features()["label"])
+        taken = {role: name for role, name in self.taken.items() if role != "label"}
+        pairs = replace(self, table=table.select_columns(self.table.column_names), taken=taken)
+        pairs.__dict__.update(self._made())
+        return pairs
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """One row as a dict; `plait.read` takes a list of such dicts."""
+        return dict(self.table[int(row)])
 
     def as_cleaned(self) -> Pairs:
         """The same rows with texts cleaned; see `cleaned`."""

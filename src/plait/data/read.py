@@ -7,7 +7,7 @@ import glob
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,15 +18,15 @@ from plait.data.columns import MODALITIES, Columns, group_column, is_split_name,
 from plait.data.formats.folders import class_folders, is_image, metadata_files, metadata_folder, walk
 from plait.data.formats.food101 import is_kaggle, read_kaggle
 from plait.data.formats.huggingface import from_hub, quiet
-from plait.data.formats.parts import BATCH, Part, build, cache_folder
+from plait.data.formats.memory import from_columns, from_frame, from_rows
+from plait.data.formats.parts import BATCH, Part, assemble, cache_folder
 from plait.data.formats.tables import open_file, table_suffix
-from plait.data.pairs import Pairs, as_image, content_hash
+from plait.data.pairs import Pairs, content_hash
 from plait.data.told import SHOWN, tell_columns
 from plait.errors import DataError, and_more
 from plait.progress import say
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
 _FOLDER_TABLES = {".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"}
@@ -41,7 +41,8 @@ def read(
         source: a table file (.csv, .tsv, .jsonl, .parquet), its URL, a glob or a folder of such files; a folder of
             class folders or images with a metadata table; UPMC Food-101; a name or saved folder of Hugging Face
             `datasets` (``NAME:CONFIG`` for one of its configurations); a `Dataset`, `DatasetDict`, pandas DataFrame
-            or pyarrow Table; or `Pairs`, returned as they are. ``SOURCE#SPLIT`` reads one split.
+            or pyarrow Table; a dict of columns, a list of dicts or of (image, text), with images as paths, bytes or
+            Pillow images; or `Pairs`, returned as they are. ``SOURCE#SPLIT`` reads one split.
         columns: names of the columns; those not given are guessed.
         split: name of the split to read; None: all rows, with `Pairs.splits` filled where the source has splits.
         root: folder that relative image paths start from; None: the table's own.
@@ -166,7 +167,7 @@ def _read_url(url: str, columns: Columns, root: str | None) -> Pairs:
         start = root if root is not None else bare.rsplit("/", 1)[0]
         with file.open("rb") as local:
             key = [url, start, content_hash(local.read()).hex()]
-        return build(lambda: [open_file(file, url, start)], columns, url, key)
+        return assemble(lambda: [open_file(file, url, start)], columns, url, key)
 
 
 def _read_folder(folder: Path, name: str, columns: Columns, root: str | None) -> Pairs:
@@ -216,7 +217,7 @@ def _read_tables(files: list[Path], name: str, columns: Columns, root: str | Non
         return open_file(path, where, root if root is not None else os.path.abspath(path.parent), named.get(path))
 
     key = [name, root, splits, *_identity(files)]
-    return build(lambda: [part(path) for path in files], columns, name, key)
+    return assemble(lambda: [part(path) for path in files], columns, name, key)
 
 
 def _file_split(path: str) -> str | None:
@@ -241,7 +242,11 @@ def _read_object(source: Any, columns: Columns, root: str, name: str = "") -> Pa
     if isinstance(source, datasets.DatasetDict):
         return _read_datasets(dict(source), columns, root, name or "dataset")
     if isinstance(source, pd.DataFrame):
-        return _read_object(_frame(source), columns, root, name or "data frame")
+        return _read_object(from_frame(source), columns, root, name or "data frame")
+    if isinstance(source, Mapping):
+        return _read_object(from_columns(source), columns, root, name or "dict of columns")
+    if isinstance(source, Sequence):
+        return _read_object(from_rows(source), columns, root, name or "list of rows")
     if isinstance(source, pa.Table):
         name = name or "table"
         part = Part(
@@ -250,8 +255,11 @@ def _read_object(source: Any, columns: Columns, root: str, name: str = "") -> Pa
             batches=lambda names: iter(source.select(names).to_batches(max_chunksize=BATCH)),
             root=root,
         )
-        return build(lambda: [part], columns, name)
-    raise DataError(f"cannot read pairs from {type(source).__name__}; give a path, URL, data frame, table or dataset")
+        return assemble(lambda: [part], columns, name)
+    raise DataError(
+        f"cannot read pairs from {type(source).__name__}; give a path, URL, data frame, table, dataset, dict of "
+        "columns, list of dicts, or list of (image, text)"
+    )
 
 
 def _read_datasets(sets: dict[Any, Any], columns: Columns, root: str, name: str) -> Pairs:
@@ -279,20 +287,4 @@ def _read_datasets(sets: dict[Any, Any], columns: Columns, root: str, name: str)
     ]
     on_disk = all(dataset.cache_files for dataset in sets.values())
     key = [name, root, *([split, dataset._fingerprint] for split, dataset in ordered)] if on_disk else None
-    return build(lambda: parts, columns, name, key)
-
-
-def _frame(frame: pd.DataFrame) -> pa.Table:
-    """A data frame as an Arrow table; columns of mixed types, images among them, are cast value by value."""
-    import pyarrow as pa
-
-    arrays = []
-    for place in range(frame.shape[1]):
-        values = frame.iloc[:, place]
-        try:
-            arrays.append(pa.Array.from_pandas(values))
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            cells = [None if value is None or value != value else value for value in values]
-            pictures = any(hasattr(cell, "save") or isinstance(cell, bytes | dict) for cell in cells)
-            arrays.append(pa.array([as_image(c) if pictures else None if c is None else str(c) for c in cells]))
-    return pa.Table.from_arrays(arrays, names=[str(name) for name in frame.columns])
+    return assemble(lambda: parts, columns, name, key)

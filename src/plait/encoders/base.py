@@ -73,15 +73,6 @@ def fingerprint(settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor 
     return digest.hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """32 hex digits of a file's content."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _content(tensor: torch.Tensor | np.ndarray) -> tuple[str, bytes]:
     if hasattr(tensor, "detach"):
         import torch

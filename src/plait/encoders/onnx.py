@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from plait.encoders.base import Modality, file_digest, fingerprint
+from plait.encoders.base import Modality, fingerprint
 from plait.encoders.pixels import Preprocessing
 from plait.encoders.prompts import FIELD, cut, room_for
 from plait.errors import EncoderError
+from plait.files import digest
 
 MODEL, SETTINGS, TOKENIZER = "model.onnx", "preprocessing.json", "tokenizer.json"
 
@@ -46,7 +47,7 @@ class _OnnxEncoder:
     def fingerprint(self) -> str:
         """Names graph, tokenizer and preprocessing."""
         folder = self.graph.path.parent
-        digests = {file.name: file_digest(file) for file in sorted(folder.iterdir()) if file.is_file()}
+        digests = {file.name: digest(file) for file in sorted(folder.iterdir()) if file.is_file()}
         return fingerprint({"part": self.part, "files": digests}, {})
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -7,10 +7,45 @@ from pathlib import Path
 
 import numpy as np
 
+from plait.data.pairs import Pairs
+from plait.encoders.base import ImageEncoder
+from plait.encoders.onnx import MODEL
+from plait.encoders.pair import EncoderPair
+from plait.encoders.text import SentenceEncoder
+from plait.errors import RunError
+from plait.features.encode import decode
 from plait.progress import hushed
 
+CALIBRATION = 256  # images that ranges are taken from
 BATCH = 32
 PRODUCTS = ["Conv", "MatMul", "Gemm"]
+
+
+def quantise(encoders: EncoderPair, pairs: Pairs, folder: Path, careful: bool = False) -> None:
+    """Quantise the graphs of an export in place.
+
+    Args:
+        pairs: rows whose images 8-bit ranges are taken from. careful: as of `quantise_images` and `quantise_texts`.
+
+    Raises:
+        RunError: no image can be read.
+    """
+    if encoders.image is not None:
+        quantise_images(folder / "image" / MODEL, _pixels(encoders.image, pairs), careful)
+    for i, encoder in enumerate(encoders.text):
+        if isinstance(encoder, SentenceEncoder):
+            quantise_texts(folder / f"text-{i}" / MODEL, careful)
+
+
+def _pixels(encoder: ImageEncoder, pairs: Pairs) -> np.ndarray:
+    """Some readable images, drawn evenly over the rows."""
+    rows = np.flatnonzero(pairs.has_image)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION)).astype(int)]
+    refs = [ref for ref in pairs.images(rows.tolist()) if ref is not None]
+    pixels = [found for found, _ in (decode(encoder, ref) for ref in refs) if found is not None]
+    if not pixels:
+        raise RunError(f"{pairs.source}: no readable image to take 8-bit ranges from; give other rows with --data")
+    return np.stack(pixels)
 
 
 def quantise_images(path: Path, pixels: np.ndarray, careful: bool = False) -> None:

@@ -12,23 +12,23 @@ import numpy as np
 
 from plait.data.checks import require_known_labels, require_labels
 from plait.data.pairs import Pairs
-from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.base import TextEncoder
 from plait.encoders.image import TimmEncoder
 from plait.encoders.onnx import MODEL, SETTINGS, TOKENIZER
 from plait.encoders.prompts import FIELD, prompted
 from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import EncoderError, RunError
-from plait.export.quantise import quantise_images, quantise_texts
-from plait.features.encode import decode
-from plait.fusion.spec import modalities_of
+from plait.export import graphs
+from plait.export.quantise import quantise
+from plait.files import require_free
 from plait.inference.engine import Engine
-from plait.pipeline.classifier import Classifier
+from plait.inference.torch_head import TorchHead
 from plait.progress import say
-from plait.runs.folder import EXPORTED, GRAPH, describe, require_free, write_folder
-from plait.XXX import graphs
+from plait.runs.folder import describe, write_folder
+from plait.runs.manifest import EXPORTED, GRAPH
+from plait.runs.open import load
 
-CALIBRATION = 256  # images that ranges are taken from
 ROOM = 512  # tokens, where an encoder names no limit
 WARM = 64  # rows that are not timed
 
@@ -46,9 +46,9 @@ class Measured:
 
 
 def export(
-    classifier: Classifier, folder: Path, data: Any = None, max_drop: float | None = None, overwrite: bool = False
+    engine: Engine, folder: Path, data: Any = None, max_drop: float | None = None, overwrite: bool = False
 ) -> dict[str, Measured]:
-    """Write a fitted classifier as ONNX graphs; the folder appears whole or not at all.
+    """Write a fitted engine as ONNX graphs; the folder appears whole or not at all.
 
     Args:
         data: labelled rows to measure on, anything `plait.read` takes; 8-bit ranges are taken from some of them.
@@ -58,24 +58,25 @@ def export(
         The run and its export, measured on `data`; empty without.
 
     Raises:
-        RunError: the folder is taken, a part of the model has no graph, or more accuracy is lost.
+        RunError: the folder is taken, the engine is an export, a part has no graph, or more accuracy is lost.
     """
+    _require_fitted(engine)
     require_free(folder, overwrite)
     if data is None:
         if max_drop is not None:
             raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
-        write_folder(folder, lambda part: _write(classifier, part), overwrite)
+        write_folder(folder, lambda part: _write(engine, part), overwrite)
         return {}
-    pairs = classifier.engine.read(data, labelled=True)
-    before = measure(classifier.engine, pairs)
+    pairs = engine.read(data, labelled=True)
+    before = measure(engine, pairs)
     if max_drop is None:
-        return _measured(classifier, folder, (pairs, before), None, overwrite)
+        return _measured(engine, folder, (pairs, before), None, overwrite)
     try:
-        return _measured(classifier, folder, (pairs, before), Int8(max_drop), overwrite)
+        return _measured(engine, folder, (pairs, before), Int8(max_drop), overwrite)
     except _TooMuchError as lost:
         say(f"8 bits throughout cost {lost.points:.2f} points; trying with the touchy layers in 32 bits ...")
     try:
-        return _measured(classifier, folder, (pairs, before), Int8(max_drop, careful=True), overwrite)
+        return _measured(engine, folder, (pairs, before), Int8(max_drop, careful=True), overwrite)
     except _TooMuchError as lost:
         raise RunError(
             f"8-bit integers cost {lost.points:.2f} points of accuracy on '{pairs.source}', more than --max-drop "
@@ -98,20 +99,20 @@ class _TooMuchError(Exception):
 
 
 def _measured(
-    classifier: Classifier, folder: Path, rows: tuple[Pairs, Measured], int8: Int8 | None, overwrite: bool
+    engine: Engine, folder: Path, rows: tuple[Pairs, Measured], int8: Int8 | None, overwrite: bool
 ) -> dict[str, Measured]:
     """Write an export and measure it; `rows` come with what the run itself does on them."""
     pairs, before = rows
     measured = {"run": before}
 
     def write(part: Path) -> dict[str, Any]:
-        manifest = _write(classifier, part)
+        manifest = _write(engine, part)
         if int8 is not None:
-            _quantise(classifier.engine, pairs, part, int8.careful)
+            quantise(engine.encoders, pairs, part, int8.careful)
         return manifest
 
     def check(part: Path) -> None:
-        measured["export"] = measure(Engine.open(part), pairs)
+        measured["export"] = measure(load(part), pairs)
         drop = 100 * (before.accuracy - measured["export"].accuracy)
         if int8 is not None and drop > int8.max_drop:
             raise _TooMuchError(drop)
@@ -130,20 +131,28 @@ def measure(engine: Engine, pairs: Pairs) -> Measured:
     return Measured(float((answers == labels).mean()), len(pairs) / (time.perf_counter() - start))
 
 
-def _write(classifier: Classifier, folder: Path) -> dict[str, Any]:
+def _require_fitted(engine: Engine) -> TorchHead:
+    """The head, which must be PyTorch's."""
+    if not isinstance(engine.head, TorchHead):
+        raise RunError(
+            f"'{engine.folder}' is an exported run, which answers only: predict, evaluate, serve and app take it; give "
+            "the run it was made from"
+        )
+    return engine.head
+
+
+def _write(engine: Engine, folder: Path) -> dict[str, Any]:
     """Every graph with what belongs to it; returns the manifest."""
-    encoders, parts = classifier.encoders_, dict[str, Any]()
+    encoders, parts, head = engine.encoders, dict[str, Any](), _require_fitted(engine)
     if isinstance(encoders.image, TimmEncoder):
         parts["image"] = {"folder": "image", **_image(encoders.image, folder / "image")}
     parts["text"] = [
         {"folder": f"text-{i}", **_text(encoder, folder / f"text-{i}")} for i, encoder in enumerate(encoders.text)
     ]
-    shape, modalities = classifier.spec_.shape, modalities_of(classifier.spec_.model)
-    graphs.head_graph(classifier.head_, {modality: shape.widths[modality] for modality in modalities}, folder / GRAPH)
-    for name, sketch in classifier.seen_.items():
-        sketch.save(folder / name)
-    head = {"kind": "onnx", "model": classifier.spec_.model}
-    return describe(classifier.engine) | {"format": EXPORTED, "encoders": parts, "head": head}
+    widths = {modality: head.spec.shape.widths[modality] for modality in engine.modalities}
+    graphs.head_graph(head.model, widths, folder / GRAPH)
+    described = {"kind": "onnx", "model": engine.model}
+    return describe(engine, folder) | {"format": EXPORTED, "encoders": parts, "head": described}
 
 
 def _image(encoder: TimmEncoder, folder: Path) -> dict[str, Any]:
@@ -170,22 +179,3 @@ def _text(encoder: TextEncoder, folder: Path) -> dict[str, Any]:
         "batch": encoder.batch, "prompt": template, "max_length": encoder.model.max_seq_length or ROOM,
         "pad": getattr(tokenizer, "pad_token_id", None) or 0,
     }  # fmt: skip
-
-
-def _quantise(engine: Engine, pairs: Pairs, folder: Path, careful: bool) -> None:
-    if engine.encoders.image is not None:
-        quantise_images(folder / "image" / MODEL, _pixels(engine.encoders.image, pairs), careful)
-    for i, encoder in enumerate(engine.encoders.text):
-        if isinstance(encoder, SentenceEncoder):
-            quantise_texts(folder / f"text-{i}" / MODEL, careful)
-
-
-def _pixels(encoder: ImageEncoder, pairs: Pairs) -> np.ndarray:
-    """Some readable images, drawn evenly over the rows."""
-    rows = np.flatnonzero(pairs.has_image)
-    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), CALIBRATION)).astype(int)]
-    refs = [ref for ref in pairs.images(rows.tolist()) if ref is not None]
-    pixels = [found for found, _ in (decode(encoder, ref) for ref in refs) if found is not None]
-    if not pixels:
-        raise RunError(f"{pairs.source}: no readable image to take 8-bit ranges from; give other rows with --data")
-    return np.stack(pixels)

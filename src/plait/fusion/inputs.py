@@ -26,9 +26,9 @@ class HeadInputs:
         return HeadInputs({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
 
 
-def logits(head: nn.Module, modalities: HeadInputs) -> Tensor:
+def logits(head: nn.Module, inputs: HeadInputs) -> Tensor:
     """(N, K) logits of a trained head, in batches."""
     head.eval()
     with torch.inference_mode():
-        blocks = [modalities.rows(slice(i, i + EVAL_BATCH)) for i in range(0, len(modalities), EVAL_BATCH)]
+        blocks = [inputs.rows(slice(i, i + EVAL_BATCH)) for i in range(0, len(inputs), EVAL_BATCH)]
         return torch.cat([head(block.features, block.present) for block in blocks]).clone()

@@ -1,7 +1,7 @@
 """Late (decision-level) fusion: combine the class probabilities of the modalities, for rows that have them all.
 
-All functions take calibrated log-probabilities of each modality, (B, K), and the log class shares that each modality was
-trained with, (K,); `log_prior` (K,) is that of the rows to be answered.
+All functions take calibrated log-probabilities of each modality, (B, K), and the log class shares that each modality
+was trained with, (K,); `log_prior` (K,) is that of the rows to be answered.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def product(log_probs: PerModality, priors: PerModality, log_prior: Tensor) -> T
 
 @dataclass(frozen=True)
 class Opinions:
-    """What the modalities say of B rows: each modality's pooled log-probabilities (B, K), and its experts' (E_s, B, K)."""
+    """What the modalities say of B rows: the pooled log-probabilities (B, K) of each, and its experts' (E_s, B, K)."""
 
     pooled: dict[str, Tensor]
     experts: dict[str, Tensor]

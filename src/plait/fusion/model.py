@@ -16,8 +16,8 @@ from plait.fusion.modality import MODALITIES, ModalityHead, Shape
 class Model(nn.Module):
     """Calibrated log-probabilities (B, K) by the pattern of the modalities that a row has.
 
-    Both: the fusion, with a temperature of its own. One: that modality's own calibrated head, whatever the fusion. None:
-    the class prior. A model of one modality has its head and no fusion.
+    Both: the fusion, with a temperature of its own. One: that modality's own calibrated head, whatever the fusion.
+    None: the class prior. A model of one modality has its head and no fusion.
 
     ``forward(features, present)``: features[s] (B, D_s) float with the columns of ``shape.parts[s]``, present[s] (B,)
     bool.

@@ -74,7 +74,7 @@ def early_head(kind: str, shape: Shape) -> Early:
     return EARLY[kind](shape)
 
 
-def build(spec: HeadSpec) -> Model:
+def build_model(spec: HeadSpec) -> Model:
     """An untrained model of that description."""
     shape = spec.shape
     heads = {s: ModalityHead(s, spec.experts[s], shape) for s in modalities_of(spec.model)}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from plait.data.pairs import Pairs
 from plait.errors import DataError
+from plait.files import replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 TOP = 5
@@ -58,21 +57,14 @@ def require_format(file: Path) -> None:
 def write(answers: list[dict[str, Any]], file: Path) -> None:
     """Write answers in the format of the file's ending; the file appears whole or not at all."""
     require_format(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    os.close(descriptor)
-    try:
+    with replacing(file) as part:
         if file.suffix.lower() == ".parquet":
             import pyarrow as pa
             import pyarrow.parquet as pq
 
             pq.write_table(pa.Table.from_pylist(answers), part)
         else:
-            Path(part).write_text(as_text(answers, file.suffix.lower()), "utf-8")
-        Path(part).chmod(0o644)
-        os.replace(part, file)
-    finally:
-        Path(part).unlink(missing_ok=True)
+            part.write_text(as_text(answers, file.suffix.lower()), "utf-8")
 
 
 def as_text(answers: list[dict[str, Any]], suffix: str = ".csv") -> str:

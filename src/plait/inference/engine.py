@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -54,7 +53,8 @@ class Engine:
         model: image, text, late or early.
         fingerprint: of the folder it was opened from: equal for equal encoders, head and labels; else empty.
         metrics: what is known of the fit: rows, validation loss, a note.
-        seen: the rows that it has learnt from; None where that is not known. folder: that it was opened from.
+        sketches: the rows that it (key ``""``) and its encoders (by their folders in a run) have learnt from.
+        provenance: versions, seed and time of the fit. folder: that it was opened from.
         warnings: what counted as missing in the last rows. seconds: how long they took to encode, for each modality.
     """
 
@@ -65,26 +65,21 @@ class Engine:
     config: Config
     fingerprint: str = ""
     metrics: dict[str, Any] = field(default_factory=dict)
-    seen: Sketch | None = None
+    sketches: dict[str, Sketch] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     folder: str = ""
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, folder: str | Path, device: str = "auto") -> Engine:
-        """Read a run folder, or a folder that `plait export` wrote. Nothing in it is executed.
-
-        Raises:
-            RunError: not a run, cut short, altered, or written by a newer version.
-        """
-        from plait.runs.folder import open_engine
-
-        return open_engine(Path(folder), device)
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """What it reads: image, text or both."""
         return self.encoders.modalities
+
+    @property
+    def seen(self) -> Sketch | None:
+        """The rows that it has learnt from; None where that is not known."""
+        return self.sketches.get("")
 
     @property
     def columns(self) -> dict[str, str]:

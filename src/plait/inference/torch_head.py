@@ -10,6 +10,7 @@ import torch
 from plait.features.encode import Features
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.model import Model
+from plait.fusion.spec import HeadSpec
 
 
 def to_inputs(found: Mapping[str, Features]) -> HeadInputs:
@@ -21,11 +22,11 @@ def to_inputs(found: Mapping[str, Features]) -> HeadInputs:
 
 
 class TorchHead:
-    """A model of PyTorch, as an engine's `Head`."""
+    """A model of PyTorch, as an engine's `Head`; `spec` is how it is built again."""
 
-    def __init__(self, head: Model):
-        self.head = head.eval()
+    def __init__(self, model: Model, spec: HeadSpec):
+        self.model, self.spec = model.eval(), spec
 
     def __call__(self, features: Mapping[str, Features]) -> np.ndarray:
-        out: np.ndarray = logits(self.head, to_inputs(features)).float().numpy()
+        out: np.ndarray = logits(self.model, to_inputs(features)).float().numpy()
         return out

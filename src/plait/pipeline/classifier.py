@@ -3,90 +3,87 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from plait.config import Config
+from plait.data.checks import require_labels
 from plait.data.pairs import GROUP, Pairs
 from plait.data.read import read_as, read_beside
-from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.encoders.pair import EncoderPair
-from plait.errors import RunError
-from plait.fusion.model import Model
-from plait.fusion.spec import MODELS, HeadSpec, modalities_of
+from plait.fusion.spec import MODELS, modalities_of
 from plait.inference.engine import Engine
 from plait.inference.torch_head import TorchHead
+from plait.pipeline.estimator import Estimator, require_labels_apart
+from plait.pipeline.models import fit_model
+from plait.pipeline.prepare import Preparation
+from plait.pipeline.provenance import provenance
+from plait.training.heads.fitter import FittedModel, Fitter
 
 if TYPE_CHECKING:
     from plait.training.loop import Curve
 
 
-class Classifier:
+class Classifier(Estimator):
     """Classifies pairs by image, text, or both.
 
-    ``__init__`` only stores the configuration; everything learnt ends in an underscore.
+    ``__init__`` only stores; everything learnt ends in an underscore. It is a classifier of scikit-learn's kind:
+    `clone`, `cross_val_score` and `GridSearchCV` work, with keys of the configuration as parameters.
+
+    >>> Classifier(model="late", **{"head.late": "product"})
+    Classifier(model='late', **{'head.late': 'product'})
 
     Args:
-        config: what to train and how; ``config.model`` is image, text, late, early or auto (the best on validation).
+        config: a `Config`, the name of a preset, or None for the defaults.
+        **params: keys of the configuration, with dots, and their values; ``model`` is image, text, late, early or
+            auto (the best on validation).
 
     Attributes:
-        classes_: (K,) sorted labels; column k of `predict_proba` is ``classes_[k]``.
-        encoders_: the image and text encoders.
-        head_: the calibrated head. spec_: how it is built.
+        classes_: (K,) array of sorted labels; column k of `predict_proba` is ``classes_[k]``.
+        engine_: what answers: encoders, calibrated head, labels, and the provenance of the fit.
         curve_: one dict an epoch. metrics_: rows, columns, validation loss, seconds.
         warnings_: what counted as missing. tally_: what counted it.
-        seen_: the rows that it (key ``""``) and its encoders (by their folders in a run) have learnt from.
     """
 
-    classes_: list[str]
-    encoders_: EncoderPair
-    head_: Model
-    spec_: HeadSpec
+    classes_: np.ndarray
+    engine_: Engine
     curve_: Curve
     metrics_: dict[str, Any]
     warnings_: list[str]
-    seen_: dict[str, Sketch]
     tally_: Tally
 
-    def __init__(self, config: Config | None = None):
-        self.config = config or Config()
-
-    def fit(self, pairs: Any, val: Any = None) -> Classifier:
-        """Train on labelled pairs, or on anything `plait.read` takes.
+    def fit(self, X: Any, y: Any = None, *, val: Any = None) -> Classifier:
+        """Train on labelled pairs.
 
         It trains on all the rows it is given, but for validation rows, and for a ``test`` split of the source's own
         and rows equal to one of it. No other test rows are drawn: keep some apart before, or let ``plait fit`` do so.
 
         Args:
+            X: anything `plait.read` takes: a file or folder, a DataFrame, a dict of columns, a list of dicts, a list
+                of (image, text).
+            y: N labels of these rows; None: they are in X.
             val: rows that choose epochs and calibrate; None takes the source's own ``val`` split, else holds out
-                ``data.val_fraction`` of `pairs`. Training rows equal to one of them are left out.
+                ``data.val_fraction`` of X. Training rows equal to one of them are left out.
 
         Raises:
+            ConfigError: a parameter that does not exist, or has a wrong value.
             DataError: missing labels, a single class, or a modality that no row has.
         """
-        from plait.pipeline.models import fit_model
-        from plait.pipeline.prepare import Preparation
-        from plait.training.heads.fitter import Fitter
-
         start = time.perf_counter()
-        pairs = read_as(pairs, self.config, grouped=True)
-        wanted = self._models(pairs)
+        config = self.configuration()
+        require_labels_apart(y)
+        taken = provenance(config)
+        pairs = read_as(X, config, grouped=True)
+        if y is not None:
+            pairs = pairs.labelled(y)
+        wanted = _models(pairs, config)
         modalities = tuple(dict.fromkeys(modality for model in wanted for modality in modalities_of(model)))
-        val = read_beside(pairs, val, self.config, modalities, grouped=True) if val is not None else None
-        prepared = Preparation(pairs, self.config, modalities, val)
-        fitter = Fitter(prepared.task(), self.config, prepared.device)
+        val = read_beside(pairs, val, config, modalities, grouped=True) if val is not None else None
+        prepared = Preparation(pairs, config, modalities, val)
+        fitter = Fitter(prepared.task(), config, prepared.device)
         best = min((fit_model(prepared, fitter, model) for model in wanted), key=lambda fitted: fitted.val_loss)
-        self.classes_, self.encoders_, self.warnings_ = (
-            prepared.labels,
-            _only(best.encoders or prepared.encoders, best.spec),
-            prepared.warnings,
-        )
-        self.tally_ = prepared.tally
-        self.head_, self.spec_, self.curve_ = best.head, best.spec, best.curve
-        self.seen_ = prepared.sketches(self.encoders_, _jointly(self.config) if best.spec.model == "early" else ())
         self.metrics_ = {
             "rows": len(prepared.train_pairs) + len(prepared.val_pairs),
             "classes": len(prepared.labels),
@@ -96,52 +93,52 @@ class Classifier:
             "columns": {role: name for role, name in pairs.taken.items() if role != GROUP},
             "seconds": round(time.perf_counter() - start, 3),
         }
+        self.engine_ = _engine(prepared, best, self.metrics_, taken)
+        self.classes_, self.curve_ = np.array(prepared.labels), best.curve
+        self.warnings_, self.tally_ = prepared.warnings, prepared.tally
         return self
 
-    @property
-    def engine(self) -> Engine:
-        """What answers: the encoders and the head as they are now. Raises RunError before `fit`."""
-        if not hasattr(self, "head_"):
-            raise RunError("this classifier is not fitted; call fit(pairs) or plait.load(folder) first")
-        head = TorchHead(self.head_)
-        return Engine(
-            self.encoders_, head, self.classes_, self.spec_.model, self.config, metrics=self.metrics_,
-            seen=self.seen_.get(""),
-        )  # fmt: skip
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of each row: (N,) array of str. Raises NotFittedError before `fit`."""
+        return self.require_fitted().predict(X)
 
-    def predict(self, pairs: Any) -> np.ndarray:
-        """The most probable label of each row: (N,) array of str."""
-        return self.engine.predict(pairs)
-
-    def predict_proba(self, pairs: Any) -> np.ndarray:
-        """Calibrated probabilities, (N, K) float32, rows sum to 1."""
-        engine = self.engine
-        probabilities = engine.predict_proba(pairs)
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Calibrated probabilities, (N, K) float32, rows sum to 1. Raises NotFittedError before `fit`."""
+        engine = self.require_fitted()
+        probabilities = engine.predict_proba(X)
         self.warnings_ = engine.warnings
         return probabilities
 
-    def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Write a self-contained run folder; see `plait.runs.folder.save`."""
-        from plait.runs.folder import save
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Accuracy on labelled rows, 0 to 1.
 
-        save(self, Path(folder), overwrite)
-
-    def _models(self, pairs: Pairs) -> tuple[str, ...]:
-        """The models to fit; ``auto`` fits those that the data has modalities for."""
-        if self.config.model != "auto":
-            return (self.config.model,)
-        has = {"image": bool(pairs.has_image.any()), "text": bool(pairs.has_text.any())}
-        fits = tuple(model for model in MODELS if all(has[modality] for modality in modalities_of(model)))
-        return fits or ("text",)
+        Args:
+            y: N labels; None: they are in X. sample_weight: (N,) weights of the rows.
+        """
+        require_labels_apart(y)
+        engine = self.require_fitted()
+        pairs = engine.read(X, labelled=y is None)
+        wanted = require_labels(pairs if y is None else pairs.labelled(y))
+        return float(np.average(engine.predict(pairs) == np.array(wanted), weights=sample_weight))
 
 
-def _jointly(config: Config) -> list[str]:
-    """Modalities whose network joint training changes."""
-    layers = {"image": config.joint.image, "text": config.joint.text}
-    return [modality for modality, which in layers.items() if which != "frozen"]
+def _models(pairs: Pairs, config: Config) -> tuple[str, ...]:
+    """The models to fit; ``auto`` fits those that the data has modalities for."""
+    if config.model != "auto":
+        return (config.model,)
+    has = {"image": bool(pairs.has_image.any()), "text": bool(pairs.has_text.any())}
+    fits = tuple(model for model in MODELS if all(has[modality] for modality in modalities_of(model)))
+    return fits or ("text",)
 
 
-def _only(encoders: EncoderPair, spec: HeadSpec) -> EncoderPair:
-    """The encoders that a head reads."""
-    modalities = modalities_of(spec.model)
-    return EncoderPair(encoders.image if "image" in modalities else None, encoders.text if "text" in modalities else [])
+def _engine(prepared: Preparation, best: FittedModel, metrics: dict[str, Any], taken: dict[str, Any]) -> Engine:
+    """What answers by a fitted model: the encoders it reads and its head."""
+    config, modalities = prepared.config, modalities_of(best.spec.model)
+    found = best.encoders or prepared.encoders
+    encoders = EncoderPair(found.image if "image" in modalities else None, found.text if "text" in modalities else [])
+    layers = {"image": config.joint.image, "text": config.joint.text} if best.spec.model == "early" else {}
+    jointly = [modality for modality, which in layers.items() if which != "frozen"]
+    return Engine(
+        encoders, TorchHead(best.head, best.spec), prepared.labels, best.spec.model, config, metrics=metrics,
+        sketches=prepared.sketches(encoders, jointly), provenance=taken,
+    )  # fmt: skip

@@ -166,7 +166,7 @@ class Preparation:
 
     @cached_property
     def seen(self) -> frozenset[str]:
-        """Modalities whose encoder has learnt from these training rows and their labels, now or in an earlier tuning."""
+        """Modalities whose encoder has learnt from these training rows and their labels, now or in a tuning before."""
         config = self.config
         found = {"image": config.image.tune or not config.image.pretrained, "text": config.text.tune}
         for one in pretuned(config, self.modalities).values():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.errors import PlaitError
+from plait.files import replacing
 from plait.report import confusion, examples, findings, plots, table
 from plait.report.results import Evaluation
 from plait.report.summary import summary
@@ -29,18 +28,13 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
     Raises DataError where there are no rows, PlaitError where the file cannot be written.
     """
     html = render(evaluation)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(html, encoding="utf-8", errors="replace")
-        os.replace(draft, path)
+        with replacing(path) as draft:
+            draft.write_text(html, encoding="utf-8", errors="replace")
     except OSError as error:
         raise PlaitError(
             f"cannot write the report to {path}: {error.strerror or error}; choose another place"
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
 
 
 def render(evaluation: Evaluation) -> str:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.errors import RunError
-from plait.progress import say
-from plait.report.results import Evaluation, ModelResult
+from plait.files import MANIFEST, blamed_on, read_json, write_json
+from plait.report.results import Evaluation
 
 if TYPE_CHECKING:
     from plait.data.pairs import Pairs
-    from plait.inference.engine import Engine
-    from plait.pipeline.classifier import Classifier
 
 INPUTS = "inputs.json"
-REMEDY = "give other rows (SOURCE#test for a source's own test split), or have them reported apart with --allow-seen"
 
 
 def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict[str, Any]:
@@ -33,10 +29,10 @@ def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict
         raise RunError(f"--out '{folder}' is a file; give a folder")
     if overwrite or not folder.is_dir():
         return inputs
-    if (folder / "run.json").exists():
+    if (folder / MANIFEST).exists():
         raise RunError(f"--out '{folder}' already holds a run; choose another folder")
     results = [name for name in ("compare.json", "metrics.json") if (folder / name).exists()]
-    known = _read(folder / INPUTS)
+    known = read_json(folder / INPUTS)
     if isinstance(known, dict):
         known.pop("columns", None)  # what was found in the inputs
     if results and known != json.loads(json.dumps(inputs)):
@@ -78,103 +74,12 @@ def write_pairs(pairs: Pairs, file: Path) -> None:
     print(f"sample: {file}")
 
 
-def evaluate_run(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluation:
-    """Measure a run on labelled rows, anything `read` takes.
-
-    Args:
-        allow_seen: measure rows that the run has seen in its training, too, and mark them in the evaluation.
-
-    Raises:
-        DataError: rows that the run has seen and that are not allowed; or without a label, or with an unknown one.
-    """
-    import numpy as np
-
-    from plait.data.checks import require_known_labels, require_labels
-    from plait.data.sketch import seen_rows
-    from plait.data.told import columns_of
-    from plait.features.store import FeatureStore
-
-    start = time.perf_counter()
-    pairs = engine.read(data, labelled=True)
-    labels = require_labels(pairs)
-    require_known_labels(pairs, engine.labels)
-    if engine.seen is None:
-        say("warning: this run does not say which rows it has learnt from, and these may be among them")
-    known = {_name(engine): engine.seen} if engine.seen is not None else {}
-    seen = seen_rows(known, pairs, allow_seen, "rows", REMEDY)
-    seconds = {"read": time.perf_counter() - start}
-    probabilities = engine.predict_proba(pairs, FeatureStore(engine.config.store))
-    seconds |= engine.seconds
-    seconds["total"] = time.perf_counter() - start
-    numbers = {label: i for i, label in enumerate(engine.labels)}
-    targets = np.array([numbers[label] for label in labels], np.int64)
-    result = ModelResult(probabilities, 0.0, [], str(engine.metrics.get("note", "")))
-    rows = int(engine.metrics.get("rows", 0))
-    models = {engine.model: result}
-    return Evaluation(
-        engine.labels, targets, models, pairs, rows,
-        seconds=seconds, warnings=engine.warnings, columns=columns_of(pairs), seen=seen,
-    )  # fmt: skip
-
-
-def measure_apart(classifier: Classifier, test: Pairs) -> str:
-    """Measure a fitted classifier on rows kept apart, and note it in its metrics as ``test``: rows and accuracy.
-
-    Rows without a label, and rows that an encoder has seen in an earlier training, are left out.
-
-    Returns:
-        One line that says it all.
-    """
-    import numpy as np
-
-    from plait.features.store import FeatureStore
-
-    engine = classifier.engine
-    labelled = np.array([label is not None for label in test.labels])
-    seen = engine.seen.seen(test) if engine.seen is not None else np.zeros(len(test), bool)
-    reasons = {"without a label": ~labelled, "that an encoder has seen": labelled & seen}
-    but = "".join(f"; {rows.sum():,} {why} left out" for why, rows in reasons.items() if rows.any())
-    part = test.select(np.flatnonzero(labelled & ~seen))
-    if not len(part):
-        return f"no accuracy on the {len(test):,} rows kept apart{but}"
-    unknown = sum(label not in engine.labels for label in part.labels)
-    but += f"; {unknown:,} with a label never seen in training count as wrong" if unknown else ""
-    features = engine.features(part, FeatureStore(engine.config.store), classifier.tally_)
-    answers = np.array(engine.labels)[engine.probabilities(features).argmax(1)]
-    accuracy = float((answers == np.array(part.labels)).mean())
-    classifier.metrics_["test"] = {"rows": len(part), "accuracy": round(accuracy, 6)}
-    return f"accuracy on {len(part):,} rows kept apart: {accuracy:.2%}{but}"
-
-
-def _name(engine: Engine) -> str:
-    return f"run '{engine.folder}'" if engine.folder else "this classifier"
-
-
 def _write(evaluation: Evaluation, folder: Path, name: str, inputs: dict[str, Any]) -> None:
     from plait.report.html import write_report
     from plait.report.summary import summary
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with blamed_on(folder):
         write_report(evaluation, folder / "report.html")
-        _replace(folder / INPUTS, inputs | {"columns": evaluation.columns})
-        _replace(folder / name, summary(evaluation))
-    except OSError as error:
-        raise RunError(
-            f"--out '{folder}' cannot be written: {error.strerror or error}; choose another folder"
-        ) from error
+        write_json(folder / INPUTS, inputs | {"columns": evaluation.columns})
+        write_json(folder / name, summary(evaluation))
     print(f"report: {folder / 'report.html'}")
-
-
-def _replace(file: Path, content: dict[str, Any]) -> None:
-    """Write JSON so that the file is whole at every moment."""
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    os.replace(part, file)
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None

@@ -47,12 +47,12 @@ def serve(run: Path, options: Options) -> None:
         raise RunError("serving needs LitServe; pip install 'plait[serve]'") from None
     from PIL import Image
 
-    from plait.inference.engine import Engine
+    from plait.runs.open import load
     from plait.server.logs import log, set_up
 
     token = read_token(options.token_file)
     listener = bind(options.host, options.port)
-    engine = Engine.open(run, options.device)
+    engine = load(run, options.device)
     Image.MAX_IMAGE_PIXELS = options.limits.pixels
     set_up(options.log_level)
     server = build(engine, options, token)

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from plait.config import Precision
+from plait.files import replacing
 from plait.progress import bar, hushed, say
 
 Curve = list[dict[str, float]]
@@ -123,9 +124,8 @@ class _Checkpoint(Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        part = self.path.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        part.replace(self.path)
+        with replacing(self.path) as part:
+            trainer.save_checkpoint(part)
 
 
 @dataclass(frozen=True)

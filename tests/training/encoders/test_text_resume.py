@@ -47,7 +47,7 @@ KILLED = """
 import os, signal, sys
 import torch
 from pathlib import Path
-from plait.training.heads.descent import loop
+from plait.training import loop
 sys.path.insert(0, {tests!r})
 from ordered import FEW, VAL, settings, tune_text
 

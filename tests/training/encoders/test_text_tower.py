@@ -292,7 +292,7 @@ def test_batches_are_drawn_anew_and_of_like_length(text_folder: Path) -> None:
 def test_the_classifier_computes_in_32_bits_under_autocast(text_folder: Path) -> None:
     config = settings(text_folder, *PLAIN)
     torch.manual_seed(0)
-    task = text._Task(text_model.build(config), [None, None], 3, config.train, 0).eval()  # type: ignore[list-item]
+    task = text._Task(text_model.build_text_model(config), [None, None], 3, config.train, 0).eval()  # type: ignore[list-item]
     vectors = torch.randn(5, 32)
     wanted = task.logits(vectors)
     with torch.autocast("cpu", torch.bfloat16):

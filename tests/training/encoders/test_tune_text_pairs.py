@@ -14,7 +14,7 @@ from plait.cli import app
 from plait.data.text_pairs import TextPairs
 from plait.encoders.text import load_sentence_encoder
 from plait.errors import ConfigError
-from plait.training.encoders.text_model import build
+from plait.training.encoders.text_model import build_text_model
 from plait.training.encoders.text_pairs import spearman, tune_text_pairs
 
 ONLY = ("cosine", "in_batch", "angle")
@@ -98,7 +98,7 @@ def test_adapters_are_merged_into_a_plain_encoder(text_folder: Path, tmp_path: P
 
 def test_adapters_are_few(text_folder: Path) -> None:
     pytest.importorskip("peft")
-    model = build(settings(text_folder, "lora=2"))
+    model = build_text_model(settings(text_folder, "lora=2"))
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert trained
     assert all("lora_" in name for name in trained)

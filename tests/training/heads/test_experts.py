@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from plait.training.heads.descent.heads import experts
 from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from plait.fusion.calibration import fit_calibration
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Expert, ExpertSpec, Part, Shape
+from plait.training.heads import experts
 from plait.training.heads.experts import ExpertFit, Rows, SparseRows, answer, fit_linear, fit_mlp, loss_of
 from plait.training.heads.logistic import STEPS, Answers, DenseDesign, best_strength, solve
 from telling import accuracy, config, generator, said

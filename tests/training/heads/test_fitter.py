@@ -19,7 +19,7 @@ from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.late import LateFusion
 from plait.fusion.modality import MODALITIES, Part, Shape, prior
 from plait.fusion.model import Model
-from plait.fusion.spec import MODELS, build, early_head, modalities_of
+from plait.fusion.spec import MODELS, build_model, early_head, modalities_of
 from plait.training.heads.descent import Copies, batch_size, train
 from plait.training.heads.experts import SparseRows
 from plait.training.heads.fitter import FittedModel, Fitter, Task
@@ -134,7 +134,7 @@ def test_every_model_has_the_heads_of_the_modalities(kind: str) -> None:
 def test_a_model_is_built_again_from_its_spec() -> None:
     task = small()
     for fitted in fit_all(task, config("train.epochs=1", "head.late=weighted")).values():
-        again = build(type(fitted.spec).from_json(fitted.spec.as_json()))
+        again = build_model(type(fitted.spec).from_json(fitted.spec.as_json()))
         again.load_state_dict(fitted.head.state_dict())
         assert torch.equal(logits(again, task.val), logits(fitted.head, task.val))
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from plait.training.heads.descent.heads import logistic
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
+from plait.training.heads import logistic
 from plait.training.heads.logistic import (
     COARSE,
     START,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from plait.data.columns import Columns, is_split_name, split_name, split_order
-from plait.data.formats.parts import Part, build
+from plait.data.formats.parts import Part, assemble
 from plait.data.formats.tables import open_file
 from plait.data.pairs import Pairs
 from plait.errors import DataError, and_more
@@ -118,7 +118,7 @@ def metadata_folder(
         where = f"{source}/{prefix}{path.name}"
         return open_file(path, where, os.path.abspath(path.parent), relative if in_splits else None, prefix)
 
-    pairs = build(lambda: [part(path) for path in tables], columns, source, ["metadata", *key(tables)])
+    pairs = assemble(lambda: [part(path) for path in tables], columns, source, ["metadata", *key(tables)])
     listed = {os.path.normpath(ref.path) for ref in pairs.images() if ref is not None and ref.path}
     found = (os.path.abspath(folder.joinpath(*parts)) for parts in walk(folder) if is_image(parts[-1]))
     extra = sum(path not in listed for path in found)

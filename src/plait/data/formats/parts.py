@@ -7,8 +7,6 @@ Batches stream from each part through the casts of `convert` into an Arrow file 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +18,7 @@ from plait.data.columns import MODALITIES, NONE, Columns, resolve, split_name, s
 from plait.data.formats.arrow import image_array, label_array, text_array
 from plait.data.pairs import COLUMNS, GROUP, Pairs, content_hash, features
 from plait.errors import DataError, and_more
+from plait.files import replacing
 from plait.progress import bar
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Part:
     folder: str | None = None
 
 
-def build(parts: Callable[[], list[Part]], columns: Columns, source: str, key: Any = None) -> Pairs:
+def assemble(parts: Callable[[], list[Part]], columns: Columns, source: str, key: Any = None) -> Pairs:
     """Write the parts, in their order, as one table of pairs.
 
     Args:
@@ -103,25 +102,20 @@ def open_stream(file: Path) -> Any:
 def _write_file(file: Path, parts: list[Part], columns: Columns, source: str) -> None:
     import pyarrow as pa
 
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    os.close(handle)
-
     try:
-        choices = _choices(parts, columns)
+        with replacing(file) as name:
+            choices = _choices(parts, columns)
 
-        def write(naming: str) -> pa.Table:
-            with pa.ipc.new_stream(name, _schema(parts, choices)) as sink:
-                for batch in _convert_all(parts, choices, source, naming):
-                    sink.write_batch(batch)
-            with open_stream(Path(name)) as stream:
-                return stream.read_all()
+            def write(naming: str) -> pa.Table:
+                with pa.ipc.new_stream(str(name), _schema(parts, choices)) as sink:
+                    for batch in _convert_all(parts, choices, source, naming):
+                        sink.write_batch(batch)
+                with open_stream(name) as stream:
+                    return stream.read_all()
 
-        _unique(write, source)
-        os.replace(name, file)
+            _unique(write, source)
     except OSError as error:
         raise DataError(f"{source}: cannot be copied into the cache {file.parent}: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _in_memory(parts: list[Part], columns: Columns, source: str, naming: str) -> pa.Table:

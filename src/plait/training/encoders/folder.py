@@ -11,6 +11,7 @@ from typing import Any
 
 from plait.data.sketch import Sketch
 from plait.errors import RunError
+from plait.files import blamed_on, read_json, replacing_folder, require_free, write_json
 from plait.progress import say
 
 FACTS = "tuning.json"
@@ -33,8 +34,7 @@ class Training:
     def __init__(self, folder: Path, key: str, overwrite: bool = False):
         self.folder, self.key = folder, key
         self.work = folder.with_name(f".{folder.name}.training")
-        if not overwrite and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
-            raise RunError(f"--out '{folder}' is not empty; choose another folder, or replace it with --overwrite")
+        require_free(folder, overwrite)
         if self.work.is_dir() and self._kept_key() != key:
             if not overwrite:
                 raise RunError(
@@ -42,11 +42,9 @@ class Training:
                     "go on with it, choose another --out, or start anew with --overwrite"
                 )
             shutil.rmtree(self.work)
-        try:
+        with blamed_on(folder):
             self.work.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"--out '{folder}' cannot be written: {error.strerror}; choose another folder") from None
-        (self.work / KEY).write_text(json.dumps(key), "utf-8")
+            (self.work / KEY).write_text(json.dumps(key), "utf-8")
         if self.resumes:
             say(f"going on with the unfinished training in '{self.work}'")
 
@@ -63,22 +61,14 @@ class Training:
     def finish(self, write: Callable[[Path], Any], facts: Mapping[str, Any], seen: Sketch) -> None:
         """Let `write` fill the folder, add the facts and what rows were seen, put it in place, and remove the
         unfinished training."""
-        model = self.work / "model"
-        shutil.rmtree(model, ignore_errors=True)
-        model.mkdir()
-        write(model)
-        (model / FACTS).write_text(json.dumps(facts, indent=1), "utf-8")
-        seen.save(model)
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
-        model.rename(self.folder)
+        with blamed_on(self.folder), replacing_folder(self.folder) as model:
+            write(model)
+            write_json(model / FACTS, dict(facts))
+            seen.save(model)
         shutil.rmtree(self.work)
 
     def _kept_key(self) -> str | None:
-        try:
-            return str(json.loads((self.work / KEY).read_text("utf-8")))
-        except (OSError, ValueError):
-            return None
+        return str(read_json(self.work / KEY))
 
 
 def key_of(settings: Any, hashes: Iterable[bytes | None]) -> str:
@@ -91,8 +81,5 @@ def key_of(settings: Any, hashes: Iterable[bytes | None]) -> str:
 
 def facts_of(folder: Path) -> dict[str, Any]:
     """What `Training.finish` noted about an encoder's folder; empty for any other folder."""
-    try:
-        facts = json.loads((folder / FACTS).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+    facts = read_json(folder / FACTS)
     return facts if isinstance(facts, dict) else {}

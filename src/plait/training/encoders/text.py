@@ -22,7 +22,7 @@ from plait.config import TextConfig, TextTrainConfig
 from plait.devices import in_32_bits
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError
-from plait.training.encoders.text_model import TextTask, build, merged, of_network, text_loop, total_weight
+from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
 from plait.training.encoders.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
 from plait.training.loop import Curve, KeepBest, SeedEpochs, run_trainer, seeded
 from plait.training.objectives.angle import mixture_of_classes
@@ -73,7 +73,7 @@ def tune_text(
     options = config.train
     labelled = [_with_text(*data, "training"), _with_text(*val, "validation")]
     with seeded(seed):
-        model = build(config)
+        model = build_text_model(config)
         rows = [_Rows(tokenise(model, config.prompt, texts), targets) for texts, targets in labelled]
         task = _Task(model, rows, classes, options, seed)
         best = KeepBest(options.patience)

@@ -27,7 +27,7 @@ LR, WIDTH = 1e-4, 384  # wider transformers learn more slowly: 5e-5 at BERT's 76
 LORA_LR = 2e-4
 
 
-def build(config: TextConfig) -> SentenceTransformer:
+def build_text_model(config: TextConfig) -> SentenceTransformer:
     """The tower to be trained, with the parameters that stay as they are frozen.
 
     Raises:

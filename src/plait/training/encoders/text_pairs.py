@@ -16,7 +16,7 @@ from plait.config import TextConfig, TextTrainConfig
 from plait.data.text_pairs import TextPairs
 from plait.encoders.text import SentenceEncoder
 from plait.training.encoders.text import TunedText
-from plait.training.encoders.text_model import TextTask, build, merged, of_network, text_loop, total_weight
+from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
 from plait.training.encoders.tokens import Batches, at_random, in_order, tokenise
 from plait.training.loop import KeepBest, SeedEpochs, run_trainer, seeded
 from plait.training.objectives.angle import mixture
@@ -38,12 +38,12 @@ def tune_text_pairs(
         checkpoint: as in `tune_text`.
 
     Raises:
-        ConfigError, EncoderError: as `plait.training.encoders.text_model.build` does.
+        ConfigError, EncoderError: as `plait.training.encoders.text_model.build_text_model` does.
     """
     start, config = time.perf_counter(), of_network(config)
     options = config.train
     with seeded(seed):
-        model = build(config)
+        model = build_text_model(config)
         rows = [_Pairs(model, config.prompt, pairs, options.batch) for pairs in (train, val)]
         task = _Task(model, rows, options, seed)
         best = KeepBest(options.patience)

@@ -18,7 +18,7 @@ from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.late import KINDS, LateFusion, Opinions, fit_late
 from plait.fusion.modality import MODALITIES, ExpertSpec, ModalityHead, Part, Shape, prior
 from plait.fusion.model import Model
-from plait.fusion.spec import Early, HeadSpec, build, early_head
+from plait.fusion.spec import Early, HeadSpec, build_model, early_head
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.experts import ExpertFit, Rows, SparseRows, fit_linear, fit_mlp, heard_elsewhere
 from plait.training.heads.logistic import Answers
@@ -273,7 +273,7 @@ class Fitter:
         return ("mean", "product") if self.task.val_seen else tuple(kind for kind in KINDS if kind != "stacking")
 
     def _shared(self, fits: Mapping[str, _ModalityFit]) -> tuple[Tensor, Opinions, Answers]:
-        """Held-out rows that have both modalities: their numbers, what the modalities say of them, and their answers."""
+        """Held-out rows that have both modalities: their numbers, what each says of them, and their answers."""
         modalities, answers = self.held
         both = torch.stack([modalities.present[s] for s in MODALITIES]).all(0).nonzero()[:, 0]
         place = {s: torch.searchsorted(fit.held_rows, both) for s, fit in fits.items()}
@@ -394,7 +394,7 @@ class Fitter:
         experts = {s: fit.specs for s, fit in fits.items()}
         spec = HeadSpec(model, self.shape(model), experts, late, self.config.head.early)
         with seeded(self.config.seed):
-            whole = build(spec)
+            whole = build_model(spec)
         whole.log_prior = self.log_prior
         for modality, fit in fits.items():
             whole.heads[modality].load_state_dict(fit.head.state_dict())

@@ -104,7 +104,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Taught:
-    """The training rows that have a modality: their numbers, their answers, and the (K,) log class shares of all rows."""
+    """The training rows that have a modality: their numbers and answers, and the (K,) log class shares of all rows."""
 
     rows: Tensor
     answers: Answers

@@ -1,4 +1,4 @@
-"""What a head for both modalities must cope with in training: rows with a modality hidden, or taken from another row."""
+"""What a head for both modalities must cope with in training: rows with one hidden, or taken from another row."""
 
 from __future__ import annotations
 

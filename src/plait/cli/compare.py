@@ -1,0 +1,41 @@
+"""``plait compare``: image, text, late and early side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plait.cli.options import DATA_HELP, AllowSeen, ConfigFile, Overwrite, Preset, Set, Strict, Test, Val, settings_of
+
+
+def compare(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(help="Folder for compare.json and report.html.")],
+    test: Test = None,
+    val: Val = None,
+    seeds: Annotated[int, typer.Option(help="Trainings, with seed, seed + 1, ...; the spread joins the table.")] = 1,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    strict: Strict = False,
+    allow_seen: AllowSeen = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train image, text, late and early fusion on the same rows; one table and one report.
+
+    [bold]plait compare train.csv --test test.csv --out comparison[/bold]
+    """
+    from plait.progress import say
+    from plait.report.write import claim, print_table, write_comparison
+
+    settings = settings_of(preset, config, set_, strict)
+    given = {"data": data, "val": val, "test": test, "seeds": seeds, "allow_seen": allow_seen}
+    inputs = claim(out, {"command": "compare", **given, "config": settings.model_dump()}, overwrite)
+    from plait.pipeline.compare import compare as run
+
+    evaluation = run(data, test, settings, val, seeds, allow_seen)
+    say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
+    print_table(evaluation)
+    write_comparison(evaluation, out, inputs)

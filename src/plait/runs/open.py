@@ -1,0 +1,88 @@
+"""Run folders, opened: whatever `plait fit` or `plait export` wrote becomes an `Engine`. Nothing in it is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from plait.config import Config, configure
+from plait.data.sketch import SEEN, Sketch
+from plait.encoders.base import fingerprint
+from plait.encoders.pair import EncoderPair
+from plait.errors import PlaitError, RunError
+from plait.inference.engine import Engine, Head
+from plait.runs.manifest import EXPORTED, GRAPH, HEAD, read_manifest
+
+
+def load(folder: str | Path, device: str = "auto") -> Engine:
+    """Open a run folder, or a folder that `plait export` wrote.
+
+    Args:
+        device: where a run computes: auto, cpu, cuda, mps; an export computes on the CPU.
+
+    Raises:
+        RunError: not a run, cut short, altered, or written by a newer version.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    with _blamed_on(folder):
+        opened = _exported if manifest["format"] == EXPORTED else _fitted
+        encoders, head, classes, model = opened(folder, manifest, device)
+        if len(manifest["labels"]) != classes:
+            raise ValueError(f"{len(manifest['labels'])} labels for {classes} classes")
+        digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
+        return Engine(
+            encoders, head, list(manifest["labels"]), model, _config(manifest["config"]),
+            fingerprint=fingerprint({"labels": manifest["labels"], "files": digests}, {}),
+            metrics=dict(manifest["metrics"]), sketches=_sketches(folder, manifest),
+            provenance=dict(manifest.get("provenance", {})), folder=str(folder),
+        )  # fmt: skip
+
+
+def _fitted(folder: Path, manifest: dict[str, Any], device: str) -> tuple[EncoderPair, Head, int, str]:
+    from safetensors.torch import load_file
+
+    from plait.devices import pick_device
+    from plait.fusion.spec import HeadSpec, build_model
+    from plait.inference.torch_head import TorchHead
+
+    spec = HeadSpec.from_json(manifest["head"])
+    model = build_model(spec)
+    model.load_state_dict(load_file(folder / HEAD))
+    encoders = EncoderPair.load(folder, manifest["encoders"], pick_device(device))
+    return encoders, TorchHead(model, spec), spec.shape.classes, spec.model
+
+
+def _exported(folder: Path, manifest: dict[str, Any], _: str) -> tuple[EncoderPair, Head, int, str]:
+    from plait.inference.onnx_head import OnnxHead
+
+    head = OnnxHead(folder / GRAPH)
+    return EncoderPair.load(folder, manifest["encoders"]), head, head.classes, manifest["head"]["model"]
+
+
+def _config(values: dict[str, Any]) -> Config:
+    """The configuration of a run, one of an older plait under today's names."""
+    head = dict(values.get("head", {}))
+    if "strand_dropout" in head:
+        head["modality_dropout"] = head.pop("strand_dropout")
+    return configure(values={**values, "head": head})
+
+
+def _sketches(folder: Path, manifest: dict[str, Any]) -> dict[str, Sketch]:
+    """What the run and its encoders have seen, by folder; a run of an older plait says nothing."""
+    names = [name.removesuffix(SEEN).rstrip("/") for name in manifest["files"] if Path(name).name == SEEN]
+    return {name: sketch for name in names if (sketch := Sketch.load(folder / name)) is not None}
+
+
+@contextmanager
+def _blamed_on(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged folder makes of the libraries into one clear RunError."""
+    try:
+        yield
+    except PlaitError as error:
+        raise RunError(f"run '{folder}' cannot be loaded: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise RunError(f"run '{folder}' is damaged ({reason}); copy it again or fit it anew") from error
