@@ -97,9 +97,9 @@ def test_a_preset_trains(name: str, text_folder: Path, tmp_path: Path) -> None:
     classifier.save(tmp_path / "run")
     loaded = plait.load(tmp_path / "run", device="cpu")
     np.testing.assert_allclose(loaded.predict_proba(test), found, atol=1e-5)
-    assert loaded.metrics_["note"] == evaluation.models[model].note
+    assert loaded.metrics["note"] == evaluation.models[model].note
     if promise.lstm:
-        (encoder,) = loaded.engine_.encoders.text
+        (encoder,) = loaded.encoders.text
         assert isinstance(encoder, SentenceEncoder)
         assert [type(module) for module in encoder.model][1] is BiLSTM
 

@@ -23,7 +23,7 @@ def test_the_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     exec(block, names)  # the README's own code
     assert len(names["labels"]) == 5  # type: ignore[arg-type]
     assert names["probabilities"].shape == (5, 16)  # type: ignore[attr-defined]
-    assert names["same"].classes_ == names["classifier"].classes_  # type: ignore[attr-defined]
+    assert names["same"].labels == names["classifier"].classes_.tolist()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -19,7 +19,6 @@ from plait.app.pictures import Held, Limits, Picture, from_data, read_picture
 from plait.app.reply import read_text, reply
 from plait.cli import app
 from plait.data.pairs import Pairs
-from plait.inference.engine import Engine
 from plait.inference.explanation import Attribution
 from toy_engine import LABELS, SIDE, make_engine, pixels
 
@@ -222,7 +221,7 @@ def test_the_command_binds_to_this_machine_and_never_shares(monkeypatch: pytest.
     monkeypatch.setenv("GRADIO_SHARE", "True")
     monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
     monkeypatch.setattr(gradio.Blocks, "launch", launch)
-    monkeypatch.setattr(Engine, "open", lambda folder: make_engine())
+    monkeypatch.setattr("plait.runs.open.load", lambda folder: make_engine())
     done = CliRunner().invoke(app, ["app", "run"])
     assert done.exit_code == 0, done.output
     assert (asked["server_name"], asked["share"], asked["enable_monitoring"]) == ("127.0.0.1", False, False)

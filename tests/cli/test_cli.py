@@ -81,8 +81,8 @@ def test_fit_evaluate_predict(run: Run, table: Path, quick: list[str], tmp_path:
     folder, out = tmp_path / "run", tmp_path / "evaluation"
     code, printed, err = run("fit", table, "--out", folder, *quick, "--set", "model=late")
     assert (code, printed) == (0, f"{folder}\n"), err
-    assert plait.load(folder).metrics_["rows"] == 128
-    kept = plait.load(folder).metrics_["test"]
+    assert plait.load(folder).metrics["rows"] == 128
+    kept = plait.load(folder).metrics["test"]
     assert f"\naccuracy on 32 rows kept apart: {kept['accuracy']:.2%}\n" in err
     assert kept["rows"] == 32
     new = tmp_path / "new.parquet"
@@ -199,7 +199,7 @@ def test_results_of_others_are_left_untouched(
         code, _, err = run(verb, table, "--out", fitted, *quick)
         assert code == 2
         assert f"--out '{fitted}' already holds a run" in err
-    assert plait.load(fitted).classes_ == sorted(set(plait.read(table).labels))
+    assert plait.load(fitted).labels == sorted(set(plait.read(table).labels))
 
 
 def test_mistakes_with_runs(run: Run, fitted: Path, table: Path, tmp_path: Path) -> None:

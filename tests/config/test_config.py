@@ -26,7 +26,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_every_preset_is_listed_and_loads() -> None:
-    files = {f.name for f in resources.files("plait").joinpath("presets").iterdir() if f.name.endswith(".yaml")}
+    files = {f.name for f in resources.files("plait.config").joinpath("presets").iterdir() if f.name.endswith(".yaml")}
     found = presets()
     assert {f"{name}.yaml" for name in found} == files
     assert {"demo", "quick"} <= set(found)

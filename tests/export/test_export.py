@@ -86,7 +86,7 @@ def test_every_head_answers_alike(
     classifier = loud(toy_config(*overrides), drawn)
     export(classifier.engine_, tmp_path / "out")
     engine, pairs = load(tmp_path / "out"), holed(drawn)
-    assert engine.labels == classifier.classes_
+    assert engine.labels == classifier.classes_.tolist()
     assert engine.modalities == classifier.engine_.modalities
     wanted, got = (one.head(one.features(pairs)) for one in (classifier.engine_, engine))
     np.testing.assert_allclose(got, wanted, atol=1e-4)
@@ -217,7 +217,7 @@ def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> 
     with pytest.raises(RunError, match=r"^--out '.*' already holds a run; choose another folder, or replace it with"):
         export(fitted.engine_, exported)
     with pytest.raises(RunError, match=rf"^'{exported}' is an exported run, which answers only: predict, eval"):
-        plait.load(exported)
+        export(load(exported), tmp_path / "again")
     with pytest.raises(
         RunError, match=r"^8-bit ranges and the accuracy they cost need labelled rows; give --data DATA$"
     ):

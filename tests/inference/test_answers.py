@@ -147,7 +147,7 @@ def test_hiding_the_informative_modality_costs_the_answer(model: str, informativ
     config = configure(overrides=["train.epochs=15", "train.lr=0.01", "head.hidden=16", "head.folds=2", "device=cpu"])
     task = Task(modalities, targets, torch.arange(len(targets)) // 3 % 2, modalities, targets, 3)
     fitted = Fitter(task, config, torch.device("cpu")).fit(model)
-    engine = Engine(EncoderPair(), TorchHead(fitted.head), ["a", "b", "c"], model, config)
+    engine = Engine(EncoderPair(), TorchHead(fitted.head, fitted.spec), ["a", "b", "c"], model, config)
     full = engine.probabilities(as_features(modalities))
     assert (full.argmax(1) == targets.numpy()).mean() > 0.95
     effects = engine.effects(as_features(modalities))
@@ -163,7 +163,8 @@ def test_a_modality_that_is_missing_has_no_effect() -> None:
     modalities, targets = informed("text")
     config = configure(overrides=["train.epochs=2", "head.hidden=16", "head.folds=2", "device=cpu"])
     task = Task(modalities, targets, torch.arange(len(targets)) // 3 % 2, modalities, targets, 3)
-    head = TorchHead(Fitter(task, config, torch.device("cpu")).fit("early").head)
+    early = Fitter(task, config, torch.device("cpu")).fit("early")
+    head = TorchHead(early.head, early.spec)
     engine = Engine(EncoderPair(), head, ["a", "b", "c"], "early", config)
     modalities.present["image"][10:20] = False
     moved = engine.effects(as_features(modalities))["image"]

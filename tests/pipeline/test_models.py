@@ -81,13 +81,13 @@ def test_a_run_with_its_own_encoders_predicts_the_same_when_loaded(
     classifier.save(tmp_path / "run")
     loaded = plait.load(tmp_path / "run")
     np.testing.assert_allclose(loaded.predict_proba(drawn), before, atol=1e-6)
-    fitted, read = (pair.engine_.encoders for pair in (classifier, loaded))
+    fitted, read = classifier.engine_.encoders, loaded.encoders
     assert [e.fingerprint for e in (read.image, *read.text)] == [e.fingerprint for e in (fitted.image, *fitted.text)]
     untuned = Preparation(drawn, config).encoders
     for modality, choice in zip(("image", "text"), layers, strict=True):
-        assert moved(untuned, loaded.engine_.encoders, modality) != choice.endswith("frozen")
+        assert moved(untuned, loaded.encoders, modality) != choice.endswith("frozen")
     # The head was trained for these encoders: with those it started from, it answers otherwise.
-    loaded.engine_.encoders = untuned
+    loaded.encoders = untuned
     assert abs(loaded.predict_proba(drawn) - before).max() > 1e-4
 
 
@@ -203,7 +203,7 @@ def test_a_tuned_modality_learns_what_a_frozen_one_cannot_tell(
 ) -> None:
     frozen = "text" if tuned == "image" else "image"
     towers = ("head.early=towers", "head.towers.image=[32]", "head.towers.text=[32]", "head.modality_dropout=0")
-    rates = ("joint.lr=3e-3", "joint.engine_.head.modellr=3e-3", "joint.batch=16", f"joint.epochs={epochs}")
+    rates = ("joint.lr=3e-3", "joint.head_lr=3e-3", "joint.batch=16", f"joint.epochs={epochs}")
     layers = (f"joint.{tuned}=all", f"joint.{frozen}=frozen")
     config = toy_config("model=early", "image.size=32", *towers, *rates, *layers)
     test = crossed(200, 2)
@@ -275,7 +275,7 @@ def seen_by_networks(
     normal, prompted = module.normalise, module.prompted
     monkeypatch.setattr(module, "normalise", lambda x, settings: pixels.append(x) or normal(x, settings))
     monkeypatch.setattr(module, "prompted", lambda m, x, prompt: texts.append(x) or prompted(m, x, prompt))
-    plait.Classifier(config).fit(train, val)
+    plait.Classifier(config).fit(train, val=val)
     return pixels, texts
 
 

@@ -77,14 +77,20 @@ def watched(monkeypatch: pytest.MonkeyPatch, image_folder: Path, text_folder: Pa
     wrap(Preparation, "task", lambda prepared: keys(prepared.train_pairs, prepared.val_pairs), found.trained)
     wrap(plait_tuned(), "distil_text", lambda train, val, *_: keys(train, val), found.trained)
     wrap(plait_outputs(), "write_comparison", lambda evaluation, *_: keys(evaluation.pairs), found.tested)
-    wrap(plait_outputs(), "measure_apart", lambda _, test: keys(test), found.tested)
+    wrap(plait_evaluation(), "measure_apart", lambda _, test: keys(test), found.tested)
     return found
 
 
 def plait_tuned() -> Any:
-    from plait.training.heads.descent.encoders import tuner as tuned
+    from plait.training.encoders import tuner as tuned
 
     return tuned
+
+
+def plait_evaluation() -> Any:
+    from plait.pipeline import evaluate
+
+    return evaluate
 
 
 def plait_outputs() -> Any:
@@ -334,8 +340,9 @@ def test_validation_rows_are_new_to_the_encoders_where_that_is_possible(
     config = toy(toy_config, f"text.model={folder}", "model=text")
     learnt = Sketch.load(folder)
     assert learnt is not None
+    train, val = _divided(table, config)
     # With the rows that the encoder was tuned on, validation rows are those that chose its epoch.
-    same = plait.Classifier(config).fit(*_divided(table, config))
+    same = plait.Classifier(config).fit(train, val=val)
     few = "only 80 rows to choose and calibrate by: confidences are rough; more labelled rows mend that"
     assert capsys.readouterr().err == f"warning: {few}\n"
     assert same.warnings_ == [few]
@@ -387,15 +394,15 @@ def test_a_run_refuses_rows_it_was_trained_on(watched: Watched, tmp_path: Path) 
         app(["evaluate", str(folder), str(table)], standalone_mode=False)
     assert str(caught.value) == f"run '{folder}' has seen 80 of 96 rows (83.3 %) in its training; {remedy}"
     app(["evaluate", str(folder), str(table), "--allow-seen"], standalone_mode=False)
-    evaluation = plait_outputs().evaluate(load(folder, "cpu"), table, allow_seen=True)
+    evaluation = plait.evaluate(load(folder, "cpu"), table, allow_seen=True)
     assert evaluation.seen.sum() == 80
     kept = {key for key, seen in zip(evaluation.pairs.row_keys, evaluation.seen, strict=True) if not seen}
     assert kept == watched.tested[0]
-    new = plait_outputs().evaluate(load(folder, "cpu"), sample(seed=5))
+    new = plait.evaluate(load(folder, "cpu"), sample(seed=5))
     assert new.seen is None
     # What the command reports on the rows kept apart is what evaluating them gives.
     rows = evaluation.pairs.select(np.flatnonzero(~evaluation.seen))
-    found = plait_outputs().evaluate(load(folder, "cpu"), rows)
+    found = plait.evaluate(load(folder, "cpu"), rows)
     right = (next(iter(found.models.values())).probabilities.argmax(1) == found.targets).mean()
     assert load(folder, "cpu").metrics_["test"] == {"rows": 16, "accuracy": round(float(right), 6)}
 
@@ -475,7 +482,7 @@ def test_a_run_knows_what_its_encoders_have_seen(
     with pytest.raises(DataError, match=r"text.model '.*/far/run/text-0' has seen \d+ of 16 test rows"):
         plait.compare(data, config=config)
     run.save(tmp_path / "again")
-    assert load(tmp_path / "again", "cpu").engine_.sketches[""].seen(rows).all()
+    assert load(tmp_path / "again", "cpu").sketches[""].seen(rows).all()
 
 
 def test_an_altered_sketch_and_a_run_without_one(
@@ -493,7 +500,7 @@ def test_an_altered_sketch_and_a_run_without_one(
     (folder / "run.json").write_text(json.dumps(manifest), "utf-8")
     assert len(load(folder, "cpu").predict(rows)) == 96
     capsys.readouterr()
-    assert plait_outputs().evaluate(load(folder, "cpu"), rows).seen is None
+    assert plait.evaluate(load(folder, "cpu"), rows).seen is None
     assert capsys.readouterr().err == (
         "warning: this run does not say which rows it has learnt from, and these may be among them\n"
     )
@@ -504,9 +511,9 @@ def test_an_export_knows_what_its_run_has_seen(toy_config: Callable[..., Config]
     from plait.export.write import export
 
     rows, folder = sample(), tmp_path / "exported"
-    export(plait.Classifier(toy(toy_config, "model=text", "text.model=tfidf")).fit(rows), folder)
+    export(plait.Classifier(toy(toy_config, "model=text", "text.model=tfidf")).fit(rows).engine_, folder)
     with pytest.raises(DataError, match=r"^run '.*/exported' has seen 96 of 96 rows \(100\.0 %\) in its training; "):
-        plait_outputs().evaluate(load(folder), rows)
+        plait.evaluate(load(folder), rows)
 
 
 # ------------------------------------------------------------------ labels that mean nothing

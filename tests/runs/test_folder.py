@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from sklearn.exceptions import NotFittedError
 
 import plait
 from plait.config import Config
 from plait.data.pairs import Pairs
-from plait.errors import RunError
+from plait.errors import PlaitError, RunError
 from plait.pipeline.classifier import Classifier
 from plait.runs.manifest import SUFFIXES
 from plait.runs.open import load
@@ -68,9 +69,9 @@ def test_a_loaded_run_predicts_the_same(
     assert len(np.unique(expected, axis=0)) > 55  # rows differ, so a shift would show
     np.testing.assert_array_equal(loaded.predict_proba(drawn), expected)
     assert loaded.predict(drawn).tolist() == fitted[model].predict(drawn).tolist()
-    assert loaded.classes_ == sorted(set(drawn.labels))  # type: ignore[type-var]
+    assert loaded.labels == sorted(set(drawn.labels))  # type: ignore[type-var]
     assert loaded.config == fitted[model].config
-    assert loaded.metrics_ == fitted[model].metrics_
+    assert loaded.metrics == fitted[model].metrics_
     modalities = {"image": {"image"}, "text": {"text-0"}}.get(model, {"image", "text-0"})
     assert {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()} == modalities
 
@@ -90,8 +91,8 @@ def test_a_run_with_experts_on_wide_texts_predicts_the_same(
         assert ("scores" in tensors) == (part["scores"] == 16)
     loaded = load(tmp_path / "run", device="cpu")
     np.testing.assert_array_equal(loaded.predict_proba(drawn), classifier.predict_proba(drawn))
-    assert loaded.engine_.head.spec == classifier.engine_.head.spec
-    assert loaded.engine.fingerprint == load(tmp_path / "run", device="cpu").engine.fingerprint
+    assert loaded.head.spec == classifier.engine_.head.spec
+    assert loaded.fingerprint == load(tmp_path / "run", device="cpu").fingerprint
 
 
 def test_rows_that_lack_a_modality_are_answered_by_the_other_alone(
@@ -108,7 +109,7 @@ def test_rows_that_lack_a_modality_are_answered_by_the_other_alone(
         loaded = load(tmp_path / model, device="cpu")
         for modality, pairs in half.items():
             np.testing.assert_allclose(
-                loaded.engine.predict_proba(pairs), fitted[modality].engine.predict_proba(pairs), atol=1e-6
+                loaded.predict_proba(pairs), fitted[modality].engine_.predict_proba(pairs), atol=1e-6
             )
 
 
@@ -172,22 +173,21 @@ def test_a_folder_in_the_way(fitted: dict[str, Classifier], run: Path, tmp_path:
             fitted["text"].save(tmp_path / name)
         assert str(caught.value) == text
     assert (tmp_path / "notes" / "mine.txt").read_text() == (tmp_path / "file").read_text() == "keep me"
-    assert load(run, device="cpu").engine_.head.spec.model == "late"
+    assert load(run, device="cpu").model == "late"
     fitted["text"].save(run, overwrite=True)
-    assert load(run, device="cpu").engine_.head.spec.model == "text"
+    assert load(run, device="cpu").model == "text"
     assert not (run / "image").exists()
     (tmp_path / "empty").mkdir()
     fitted["text"].save(tmp_path / "empty")
-    assert load(tmp_path / "empty", device="cpu").engine_.head.spec.model == "text"
+    assert load(tmp_path / "empty", device="cpu").model == "text"
 
 
 def test_not_fitted(tmp_path: Path, drawn: Pairs) -> None:
-    with pytest.raises(RunError) as caught:
-        Classifier().save(tmp_path / "run")
-    assert str(caught.value) == "this classifier is not fitted; call fit(pairs) before save"
-    with pytest.raises(RunError) as caught:
-        Classifier().predict(drawn)
-    assert str(caught.value) == "this classifier is not fitted; call fit(pairs) or plait.load(folder) first"
+    for ask in (lambda: Classifier().save(tmp_path / "run"), lambda: Classifier().predict(drawn)):
+        with pytest.raises(NotFittedError) as caught:
+            ask()
+        assert str(caught.value) == "this classifier is not fitted; call fit(pairs) first, or plait.load(folder)"
+        assert isinstance(caught.value, PlaitError)
     assert not (tmp_path / "run").exists()
 
 
@@ -205,7 +205,7 @@ def test_a_save_that_fails_leaves_nothing(
         fitted["late"].save(folder, overwrite=overwrite)
     assert str(caught.value) == f"--out '{folder}' cannot be written: No space left on device; choose another folder"
     assert sorted(run.parent.rglob("*")) == before
-    assert load(run, device="cpu").engine_.head.spec.model == "late"
+    assert load(run, device="cpu").model == "late"
 
 
 # ------------------------------------------------------------------ damaged
@@ -223,7 +223,7 @@ def test_altered_cut_and_missing_files(run: Path, name: str) -> None:
     (run / name).unlink()
     assert refused(run) == f"run '{run}' is incomplete: '{name}' is missing; {again}"
     (run / name).write_bytes(whole)
-    assert load(run, device="cpu").engine_.head.spec.model == "late"
+    assert load(run, device="cpu").model == "late"
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

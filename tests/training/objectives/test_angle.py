@@ -33,7 +33,7 @@ def authors() -> Any:
         file = importlib.metadata.distribution("angle-emb").locate_file("angle_emb/loss.py")
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("angle-emb is not installed; `make install` does it")
-    spec = importlib.util.engine_.head.specfrom_file_location("angle_emb_loss", str(file))
+    spec = importlib.util.spec_from_file_location("angle_emb_loss", str(file))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
