@@ -90,7 +90,10 @@ def test_tables_in_memory(picture: Picture, numbers: Numbers) -> None:
         assert numbers(pairs) == list(range(5))
         assert pairs.texts == [f"number {n}" for n in range(5)]
         assert read(pairs) is pairs
-    assert fails(3) == "cannot read pairs from int; give a path, URL, data frame, table or dataset"
+    assert fails(3) == (
+        "cannot read pairs from int; give a path, URL, data frame, table, dataset, dict of columns, list of dicts, or "
+        "list of (image, text)"
+    )
 
 
 def test_datasets_with_splits_and_saved_folders(tmp_path: Path, picture: Picture, numbers: Numbers) -> None:

@@ -233,7 +233,7 @@ import sys, time
 sys.path.insert(0, sys.argv[1])
 import torch
 from toys import numbered
-from plait.features.store import encode as encoding
+from plait.features import encode as encoding
 from plait.encoders.image import TimmEncoder
 from plait.features.store import FeatureStore
 
@@ -251,7 +251,7 @@ encoding.encode_images(encoder, numbered(64), FeatureStore(sys.argv[3]), batch=4
 def test_a_killed_encode_goes_on(
     image_encoder: TimmEncoder, image_folder: Path, store: FeatureStore, tmp_path: Path
 ) -> None:
-    pairs, here = numbered(64), str(Path(__file__).parent)
+    pairs, here = numbered(64), str(Path(__file__).parents[1])
     child = subprocess.Popen([sys.executable, "-c", CHILD, here, str(image_folder), str(store.folder)])
     try:
         deadline = time.monotonic() + 90

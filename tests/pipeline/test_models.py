@@ -207,7 +207,7 @@ def test_a_tuned_modality_learns_what_a_frozen_one_cannot_tell(
     layers = (f"joint.{tuned}=all", f"joint.{frozen}=frozen")
     config = toy_config("model=early", "image.size=32", *towers, *rates, *layers)
     test = crossed(200, 2)
-    found = plait.Classifier(config).fit(crossed(500, 0), crossed(80, 1)).predict(test)
+    found = plait.Classifier(config).fit(crossed(500, 0), val=crossed(80, 1)).predict(test)
     words = [np.array([[*map(str, label.split())] for label in labels]) for labels in (found, map(str, test.labels))]
     image, text = (words[0] == words[1]).mean(0)
     right = {"image": image, "text": text}

@@ -23,6 +23,7 @@ from plait.data.sketch import Sketch
 from plait.errors import DataError, RunError
 from plait.pipeline.prepare import Preparation
 from plait.report.results import Evaluation
+from plait.runs.folder import save
 from plait.runs.open import load
 from plait.training.encoders.tuner import Tuner
 
@@ -211,7 +212,7 @@ def test_a_static_encoder_keeps_out_what_the_others_do(watched: Watched, tmp_pat
     assert (plain.seen(pairs) == teacher.seen(pairs)).all()
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -404,7 +405,7 @@ def test_a_run_refuses_rows_it_was_trained_on(watched: Watched, tmp_path: Path) 
     rows = evaluation.pairs.select(np.flatnonzero(~evaluation.seen))
     found = plait.evaluate(load(folder, "cpu"), rows)
     right = (next(iter(found.models.values())).probabilities.argmax(1) == found.targets).mean()
-    assert load(folder, "cpu").metrics_["test"] == {"rows": 16, "accuracy": round(float(right), 6)}
+    assert load(folder, "cpu").metrics["test"] == {"rows": 16, "accuracy": round(float(right), 6)}
 
 
 def test_every_row_trains_if_asked(watched: Watched, tmp_path: Path) -> None:
@@ -413,8 +414,8 @@ def test_every_row_trains_if_asked(watched: Watched, tmp_path: Path) -> None:
     assert watched.tested == []
     assert watched.trained == [keys(sample())]
     run = load(tmp_path / "run", "cpu")
-    assert run.metrics_["rows"] == 96
-    assert "test" not in run.metrics_
+    assert run.metrics["rows"] == 96
+    assert "test" not in run.metrics
     with pytest.raises(DataError) as caught:
         watched.run("compare", table, "--out", tmp_path / "out", "--set", "data.test_fraction=0")
     assert str(caught.value) == f"{table}: no test rows; give --test, or data.test_fraction above 0"
@@ -425,7 +426,7 @@ def test_rows_kept_apart_that_say_nothing_are_left_out_of_the_figure(
 ) -> None:
     table, folder = tuned
     watched.run("fit", table, "--out", tmp_path / "run", "--set", "seed=1", text=folder)
-    kept = load(tmp_path / "run", "cpu").metrics_["test"]
+    kept = load(tmp_path / "run", "cpu").metrics["test"]
     err = capsys.readouterr().err
     assert f"accuracy on {kept['rows']} rows kept apart: " in err
     assert f"; {16 - kept['rows']} that an encoder has seen left out\n" in err
@@ -434,7 +435,7 @@ def test_rows_kept_apart_that_say_nothing_are_left_out_of_the_figure(
     test = Pairs.from_columns([image for image, _, _ in rows], [text for _, text, _ in rows], labels)
     layouts.as_table(test, tmp_path / "test.parquet")
     watched.run("fit", table, "--test", tmp_path / "test.parquet", "--out", tmp_path / "other")
-    assert load(tmp_path / "other", "cpu").metrics_["test"]["rows"] == 4
+    assert load(tmp_path / "other", "cpu").metrics["test"]["rows"] == 4
     assert "; 2 without a label left out; 1 with a label never seen in training count as wrong\n" in (
         capsys.readouterr().err
     )
@@ -468,20 +469,18 @@ def test_a_run_knows_what_its_encoders_have_seen(
     (tmp_path / "far").mkdir()
     shutil.move(tmp_path / "run", tmp_path / "far" / "run")
     run = load(tmp_path / "far" / "run", "cpu")
-    assert set(run.engine_.sketches) == {"", "text-0"}
-    assert run.engine_.sketches[""].seen(rows).all()
+    assert set(run.sketches) == {"", "text-0"}
+    assert run.sketches[""].seen(rows).all()
     earlier = Sketch.load(folder)
     assert earlier is not None
-    assert (run.engine_.sketches[""].seen(sample()) == (earlier.seen(sample()) & (how == "tuned before"))).all()
-    assert run.engine_.sketches["text-0"].seen(rows.select(np.flatnonzero(rows.has_text))).all() == (
-        how != "tuned before"
-    )
+    assert (run.sketches[""].seen(sample()) == (earlier.seen(sample()) & (how == "tuned before"))).all()
+    assert run.sketches["text-0"].seen(rows.select(np.flatnonzero(rows.has_text))).all() == (how != "tuned before")
     # Its encoder can be an encoder elsewhere, and is known there, too.
     config = toy(toy_config, f"text.model={tmp_path / 'far' / 'run' / 'text-0'}", "seed=2")
     data = table if how == "tuned before" else rows
     with pytest.raises(DataError, match=r"text.model '.*/far/run/text-0' has seen \d+ of 16 test rows"):
         plait.compare(data, config=config)
-    run.save(tmp_path / "again")
+    save(run, tmp_path / "again")
     assert load(tmp_path / "again", "cpu").sketches[""].seen(rows).all()
 
 

@@ -123,7 +123,7 @@ from pathlib import Path
 sys.path[:0] = [sys.argv[3]]
 import torch
 torch.set_num_threads(1)
-from tuning.test_tune_image import tune, weights
+from test_tune_image import tune, weights
 tune(Path(sys.argv[1]), "image.train.epochs=40", checkpoint=Path(sys.argv[2]))
 """
 
@@ -133,7 +133,7 @@ def test_killed_and_repeated_ends_with_the_same_weights(image_folder: Path, tmp_
     whole = tune(image_folder, *options, checkpoint=tmp_path / "whole.ckpt")
     cut = tmp_path / "cut.ckpt"
     code = KILLED.replace('"image.train.epochs=40"', f"{options[0]!r}")
-    process = subprocess.Popen([sys.executable, "-c", code, image_folder, cut, Path(__file__).parents[1]])
+    process = subprocess.Popen([sys.executable, "-c", code, image_folder, cut, Path(__file__).parent])
     deadline = time.monotonic() + 120
     while not cut.is_file() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.005)
