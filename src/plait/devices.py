@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plait.errors import EncoderError
+from plait.errors import EncoderError, setting
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ def pick_device(device: str) -> torch.device:
             return torch.device(device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise EncoderError(f"device '{device}' cannot be used: {reason}; try --set device=auto") from None
+            raise EncoderError(f"device '{device}' cannot be used: {reason}; try {setting('device=auto')}") from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

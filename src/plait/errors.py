@@ -6,7 +6,8 @@ The command line turns every `PlaitError` into exit code 2 and that one line; an
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class PlaitError(Exception):
@@ -31,6 +32,30 @@ class StoreError(PlaitError):
 
 class RunError(PlaitError):
     """A run folder that is missing, incomplete, altered or of another version."""
+
+
+_by_flags = False  # whether messages are for somebody who typed a command
+
+
+@contextmanager
+def spoken_by_flags() -> Iterator[None]:
+    """Let messages name flags of the command line for a block, not parameters."""
+    global _by_flags
+    before, _by_flags = _by_flags, True
+    try:
+        yield
+    finally:
+        _by_flags = before
+
+
+def setting(*assignments: str) -> str:
+    """How to set keys of the configuration: ``data.text=title``, on the command line ``--set data.text=title``."""
+    return " ".join(f"--set {one}" for one in assignments) if _by_flags else " and ".join(assignments)
+
+
+def option(flag: str, parameter: str) -> str:
+    """What to call an option: its parameter, on the command line its flag."""
+    return flag if _by_flags else parameter
 
 
 def did_you_mean(word: str, known: Iterable[str], before: str = "") -> str:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from plait.errors import RunError
+from plait.errors import RunError, option
 
 MANIFEST = "run.json"  # what makes a folder a run
 _BLOCK = 1 << 22
@@ -64,12 +64,13 @@ def read_json(file: Path) -> Any:
 
 def require_free(folder: Path, overwrite: bool = False) -> None:
     """Raise RunError where a file, a run, or anything else is in the way of a new folder."""
+    out, overwrite_it = option("--out", "folder"), option("--overwrite", "overwrite=True")
     if folder.is_file():
-        raise RunError(f"--out '{folder}' is a file; give a folder")
+        raise RunError(f"{out} '{folder}' is a file; give a folder")
     if overwrite or not folder.exists() or not any(folder.iterdir()):
         return
     what = "already holds a run" if (folder / MANIFEST).exists() else "is not empty"
-    raise RunError(f"--out '{folder}' {what}; choose another folder, or replace it with --overwrite")
+    raise RunError(f"{out} '{folder}' {what}; choose another folder, or replace it with {overwrite_it}")
 
 
 @contextmanager
@@ -78,8 +79,9 @@ def blamed_on(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        out = option("--out", "folder")
         raise RunError(
-            f"--out '{folder}' cannot be written: {error.strerror or error}; choose another folder"
+            f"{out} '{folder}' cannot be written: {error.strerror or error}; choose another folder"
         ) from error
 
 

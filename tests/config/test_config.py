@@ -131,8 +131,8 @@ def test_unknown_preset() -> None:
         ("text.tfidf_terms=0", "text.tfidf_terms: input should be greater than 0 (got 0)"),
         ("head.modality_dropout=0.51", "head.modality_dropout: input should be less than or equal to 0.5 (got 0.51)"),
         ("train.epochs.x=5", "train.epochs: input should be a valid integer (got {'x': 5})"),
-        ("train.epochs", "--set 'train.epochs': expected key.path=value, e.g. --set train.epochs=10"),
-        ("=3", "--set '=3': expected key.path=value, e.g. --set train.epochs=10"),
+        ("train.epochs", "override 'train.epochs': expected key.path=value, e.g. train.epochs=10"),
+        ("=3", "override '=3': expected key.path=value, e.g. train.epochs=10"),
     ],
 )
 def test_refused_override(override: str, message: str) -> None:

@@ -33,8 +33,8 @@ def test_no_rows() -> None:
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("id,photo,title", "no label column among id, photo, title; name it with --set data.label=COLUMN"),
-        ("id,title,class", "column 'class' holds no label; name another with --set data.label=COLUMN"),
+        ("id,photo,title", "no label column among id, photo, title; name it with data.label=COLUMN"),
+        ("id,title,class", "column 'class' holds no label; name another with data.label=COLUMN"),
     ],
 )
 def test_no_labels(tmp_path: Path, header: str, message: str) -> None:

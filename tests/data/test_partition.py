@@ -107,8 +107,8 @@ def test_given_else_own_else_drawn(tmp_path: Path) -> None:
     assert given.test.ids == ["x", "y"]
     assert given.val.ids == ["v", "w"]
     assert given.notes == [
-        f"{own}: its test split (3 rows) is left out: --test is given",
-        f"{own}: its val split (3 rows) is left out: --val is given",
+        f"{own}: its test split (3 rows) is left out: test is given",
+        f"{own}: its val split (3 rows) is left out: val is given",
     ]
 
 
@@ -370,6 +370,6 @@ def test_keys_are_of_the_text_as_it_came() -> None:
 def test_too_few_rows() -> None:
     two = Pairs.from_columns(texts=["a", "b"], labels=["x", "y"])
     none = "pairs: no class has two different rows, so none can be held out; give"
-    assert fails(two, config()) == f"{none} --test or set data.test_fraction=0"
-    assert fails(two, config(), hold_test=False) == f"{none} --val"
+    assert fails(two, config()) == f"{none} test or set data.test_fraction=0"
+    assert fails(two, config(), hold_test=False) == f"{none} val"
     assert fails(Pairs.from_columns(texts=[], labels=[]), config()) == "pairs: no rows; give data with at least one"

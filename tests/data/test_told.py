@@ -59,8 +59,7 @@ def test_columns_that_speak_for_themselves_are_not_told(tmp_path: Path, capsys: 
 def test_both_candidates_for_a_role_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "a.csv", "text,label,category\na,0,soup\nb,1,cake\nc,,tea\n")
     assert told(capsys, file) == (
-        f"{file}: text from 'text', label from 'label' (numbers), not from 'category'; "
-        "--set data.label=category for that\n"
+        f"{file}: text from 'text', label from 'label' (numbers), not from 'category'; data.label=category for that\n"
     )
     assert (
         told(capsys, file, "data.label=label") == f"{file}: text from 'text', label from 'label'; ignored: category\n"
@@ -68,7 +67,7 @@ def test_both_candidates_for_a_role_are_named(tmp_path: Path, capsys: pytest.Cap
     file = write(tmp_path / "b.csv", "image,url,title,description,class,category\na,b,c,d,e,f\n")
     assert told(capsys, file) == (
         f"{file}: image from 'image', not from 'url', text from 'title', not from 'description', label from 'class', "
-        "not from 'category'; --set data.image=url, --set data.text=description, --set data.label=category for those\n"
+        "not from 'category'; data.image=url, data.text=description, data.label=category for those\n"
     )
 
 
@@ -93,13 +92,13 @@ def test_a_needed_column(tmp_path: Path) -> None:
     known = (("text", "title"), ("image", "photo"))
     why = f"{file}: the run reads a text from column 'title', and this table has no such column"
     assert fails(file, columns=Columns(known=known, needed=("image", "text"))) == (
-        f"{why} (columns: id, photo, titel); name it with --set data.text=COLUMN, "
-        "or say that there is none with --set data.text=none. Did you mean 'titel'?"
+        f"{why} (columns: id, photo, titel); name it with data.text=COLUMN, "
+        "or say that there is none with data.text=none. Did you mean 'titel'?"
     )
     file = write(tmp_path / "old.csv", "id,title\n1,soup\n")
     assert fails(file, columns=Columns(needed=("image", "text"))) == (
         f"{file}: the run reads an image, and no column of this table has a usual name for it (columns: id, title); "
-        "name it with --set data.image=COLUMN, or say that there is none with --set data.image=none"
+        "name it with data.image=COLUMN, or say that there is none with data.image=none"
     )
     assert read(file, columns=Columns(image="none", needed=("image", "text"))).texts == ["soup"]
     assert read(file).texts == ["soup"]  # what was read without need is no answer where there is need
@@ -144,7 +143,7 @@ def test_tables_of_one_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert fails(tmp_path / "b") == (
         f"{tmp_path}/b/test.csv: no text column, where {tmp_path}/b/train.csv has 'title' "
         "(columns: photo, words, label); add that column, which may be empty, "
-        "or say that there is none at all with --set data.text=none"
+        "or say that there is none at all with data.text=none"
     )
     assert read(tmp_path / "b", columns=Columns(text="none")).texts == [None, None]
 

@@ -46,7 +46,7 @@ def test_below_half_is_a_warning_said_once(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_strict_stops_at_the_first() -> None:
-    remedy = "; mend or remove it, or leave --strict away to treat it as missing"
+    remedy = "; mend or remove it, or leave data.strict away to treat it as missing"
     first = "row 'r0': image '/data/0.jpg' cannot be read (not an image)"
     assert stopped(Tally(strict=True), LISTINGS, broken(5), 900) == f"{first} and 4 more{remedy}"
     assert stopped(Tally(strict=True), LISTINGS, broken(1), 900) == f"{first}{remedy}"
@@ -57,18 +57,18 @@ def test_more_than_half_names_the_folder_looked_in_and_the_key() -> None:
     assert stopped(Tally(), FROM_A_TABLE, gone, 1000) == (
         "listings.csv: 980 of 1,000 images cannot be read "
         "(first: row 'r0': 'pics/0.jpg': no such file; looked in '/data/listings'); "
-        "set the folder they start from with --set data.root=FOLDER"
+        "set the folder they start from with data.root=FOLDER"
     )
 
 
 def test_another_root_is_no_remedy_for_absolute_paths_and_broken_files() -> None:
     assert stopped(Tally(), FROM_A_TABLE, broken(2, GONE), 3) == (
         "listings.csv: 2 of 3 images cannot be read (first: row 'r0': '/data/0.jpg': no such file); "
-        "mend or remove them, or name another column with --set data.image=COLUMN"
+        "mend or remove them, or name another column with data.image=COLUMN"
     )
     assert stopped(Tally(), FROM_A_TABLE, broken(2, "not an image", "/data/listings"), 3) == (
         "listings.csv: 2 of 3 images cannot be read (first: row 'r0': '/data/listings/0.jpg': not an image); "
-        "mend or remove them, or name another column with --set data.image=COLUMN"
+        "mend or remove them, or name another column with data.image=COLUMN"
     )
     assert stopped(Tally(), LISTINGS, broken(2), 2) == (
         "listings.csv: 2 of 2 images cannot be read (first: row 'r0': '/data/0.jpg': not an image); mend or remove them"

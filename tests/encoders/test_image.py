@@ -16,8 +16,7 @@ from plait.errors import EncoderError
 from toys import make_image_folder
 
 REMEDY = (
-    "check the network, give a folder (--set image.model=local-dir:FOLDER), or train from scratch "
-    "(--set image.pretrained=false)"
+    "check the network, give a folder (image.model=local-dir:FOLDER), or train from scratch (image.pretrained=false)"
 )
 
 

@@ -37,7 +37,7 @@ def test_a_missing_folder(toy_config: Callable[..., Config], tmp_path: Path) -> 
 def test_a_folder_without_a_model(toy_config: Callable[..., Config], tmp_path: Path) -> None:
     message = refused(toy_config(f"text.model={tmp_path}"))
     assert message.startswith(f"text.model '{tmp_path}' cannot be had (")
-    assert message.endswith("); check the name and the network, give a folder, or use --set text.model=tfidf")
+    assert message.endswith("); check the name and the network, give a folder, or use text.model=tfidf")
 
 
 def test_weights_that_cannot_be_had(toy_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_weights_that_cannot_be_had(toy_config: Callable[..., Config], monkeypat
     start = time.monotonic()
     message = refused(toy_config("text.model=nobody/no-such-model"))
     assert message.startswith("text.model 'nobody/no-such-model' cannot be had (")
-    assert message.endswith("); check the name and the network, give a folder, or use --set text.model=tfidf")
+    assert message.endswith("); check the name and the network, give a folder, or use text.model=tfidf")
     assert time.monotonic() - start < 30
     assert constants.HF_HUB_OFFLINE is False
 

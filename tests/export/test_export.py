@@ -207,20 +207,18 @@ def test_the_command(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
 
 def test_8_bits_that_cost_too_much_are_not_written(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
     with pytest.raises(
-        RunError, match=r"^8-bit integers cost -?[\d.]+ points of accuracy on '.*', more than --max-drop "
+        RunError, match=r"^8-bit integers cost -?[\d.]+ points of accuracy on '.*', more than max_drop "
     ):
         export(fitted.engine_, tmp_path / "small", drawn, max_drop=-101.0)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"^--out '.*' already holds a run; choose another folder, or replace it with"):
+    with pytest.raises(RunError, match=r"^folder '.*' already holds a run; choose another folder, or replace it with"):
         export(fitted.engine_, exported)
     with pytest.raises(RunError, match=rf"^'{exported}' is an exported run, which answers only: predict, eval"):
         export(load(exported), tmp_path / "again")
-    with pytest.raises(
-        RunError, match=r"^8-bit ranges and the accuracy they cost need labelled rows; give --data DATA$"
-    ):
+    with pytest.raises(RunError, match=r"^8-bit ranges and the accuracy they cost need labelled rows; give data$"):
         export(fitted.engine_, tmp_path / "small", max_drop=1.0)
 
 

@@ -128,7 +128,7 @@ def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith(f"features cannot be written to '{tmp_path}/store/features': ")
     assert message.endswith(
-        "; free space there or choose another folder with --set store=FOLDER (what was encoded so far is kept)"
+        "; free space there or choose another folder with store=FOLDER (what was encoded so far is kept)"
     )
     assert "\n" not in message
     assert (tmp_path / "store").read_text() == "mine"
@@ -155,7 +155,7 @@ def enlarge(folder: Path) -> None:
 def full(folder: Path) -> str:
     return (
         f"features cannot be written to '{folder}/features': no space left on the device; free space there or choose "
-        "another folder with --set store=FOLDER (what was encoded so far is kept)"
+        "another folder with store=FOLDER (what was encoded so far is kept)"
     )
 
 

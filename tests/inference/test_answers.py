@@ -102,14 +102,12 @@ def test_unknown_endings(answers: list[dict[str, object]], tmp_path: Path) -> No
     for name, ending in {"out.xlsx": ".xlsx", "out": ""}.items():
         with pytest.raises(DataError) as caught:
             predictions.write(answers, tmp_path / name)
-        assert str(caught.value) == (
-            f"--out '{tmp_path}/{name}': unknown ending '{ending}'; use .csv, .jsonl, .parquet"
-        )
+        assert str(caught.value) == (f"file '{tmp_path}/{name}': unknown ending '{ending}'; use .csv, .jsonl, .parquet")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError) as caught:
         predictions.write(answers, tmp_path / "folder.csv")
     assert str(caught.value) == (
-        f"--out '{tmp_path}/folder.csv' is a folder; give a file ending in .csv, .jsonl, .parquet"
+        f"file '{tmp_path}/folder.csv' is a folder; give a file ending in .csv, .jsonl, .parquet"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["folder.csv"]
 

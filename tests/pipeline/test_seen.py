@@ -267,8 +267,8 @@ def test_compare_refuses_test_rows_that_an_encoder_has_seen(
     count = int(str(caught.value).split(" has seen ")[1].split()[0])
     assert str(caught.value) == (
         f"text.model '{folder}' has seen {count} of 16 test rows ({100 * count / 16:.1f} %) in its training; tune it "
-        "with the same DATA and seed, or with the same --test, give other test rows, or have them reported apart with "
-        "--allow-seen"
+        "with the same DATA and seed, or with the same test rows, give other test rows, or have them reported apart "
+        "with allow_seen=True"
     )
     assert count > 8
     # Other files with the same rows are no other rows.
@@ -389,7 +389,7 @@ def test_a_run_refuses_rows_it_was_trained_on(watched: Watched, tmp_path: Path) 
     folder = tmp_path / "run"
     watched.run("fit", table, "--out", folder)
     remedy = (
-        "give other rows (SOURCE#test for a source's own test split), or have them reported apart with --allow-seen"
+        "give other rows (SOURCE#test for a source's own test split), or have them reported apart with allow_seen=True"
     )
     with pytest.raises(DataError) as caught:
         app(["evaluate", str(folder), str(table)], standalone_mode=False)
@@ -418,7 +418,7 @@ def test_every_row_trains_if_asked(watched: Watched, tmp_path: Path) -> None:
     assert "test" not in run.metrics
     with pytest.raises(DataError) as caught:
         watched.run("compare", table, "--out", tmp_path / "out", "--set", "data.test_fraction=0")
-    assert str(caught.value) == f"{table}: no test rows; give --test, or data.test_fraction above 0"
+    assert str(caught.value) == f"{table}: no test rows; give test, or data.test_fraction above 0"
 
 
 def test_rows_kept_apart_that_say_nothing_are_left_out_of_the_figure(

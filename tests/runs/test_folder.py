@@ -163,11 +163,11 @@ def test_a_folder_in_the_way(fitted: dict[str, Classifier], run: Path, tmp_path:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "mine.txt").write_text("keep me")
     (tmp_path / "file").write_text("keep me")
-    replace = "choose another folder, or replace it with --overwrite"
+    replace = "choose another folder, or replace it with overwrite=True"
     for name, text in {
-        "run": f"--out '{run}' already holds a run; {replace}",
-        "notes": f"--out '{tmp_path}/notes' is not empty; {replace}",
-        "file": f"--out '{tmp_path}/file' is a file; give a folder",
+        "run": f"folder '{run}' already holds a run; {replace}",
+        "notes": f"folder '{tmp_path}/notes' is not empty; {replace}",
+        "file": f"folder '{tmp_path}/file' is a file; give a folder",
     }.items():
         with pytest.raises(RunError) as caught:
             fitted["text"].save(tmp_path / name)
@@ -203,7 +203,7 @@ def test_a_save_that_fails_leaves_nothing(
     folder = run if overwrite else run.parent / "second"
     with pytest.raises(RunError) as caught:
         fitted["late"].save(folder, overwrite=overwrite)
-    assert str(caught.value) == f"--out '{folder}' cannot be written: No space left on device; choose another folder"
+    assert str(caught.value) == f"folder '{folder}' cannot be written: No space left on device; choose another folder"
     assert sorted(run.parent.rglob("*")) == before
     assert load(run, device="cpu").model == "late"
 

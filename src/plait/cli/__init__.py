@@ -19,7 +19,7 @@ from plait.cli.predict import predict
 from plait.cli.presets import presets, show_config
 from plait.cli.serve import serve
 from plait.cli.tune import tune
-from plait.errors import PlaitError
+from plait.errors import PlaitError, spoken_by_flags
 
 app = typer.Typer(
     name="plait",
@@ -65,7 +65,8 @@ STOPPED = 130
 def main() -> None:
     """Run the command line: exit code 2 and one line on standard error for anything the user can mend."""
     try:
-        app()
+        with spoken_by_flags():
+            app()
     except PlaitError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

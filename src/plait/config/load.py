@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from plait.config.sections import Config, Stage
-from plait.errors import ConfigError, did_you_mean
+from plait.errors import ConfigError, did_you_mean, option, setting
 
 _SECTIONS = ("data", "image", "text", "head", "train", "joint")  # one left empty in a file keeps its defaults
 
@@ -130,7 +130,9 @@ def _parse_override(override: str) -> dict[str, Any]:
 
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set '{override}': expected key.path=value, e.g. --set train.epochs=10")
+        raise ConfigError(
+            f"{option('--set', 'override')} '{override}': expected key.path=value, e.g. {setting('train.epochs=10')}"
+        )
     try:
         nested: Any = yaml.safe_load(value)
     except yaml.YAMLError:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 
 from plait.data.pairs import Pairs
-from plait.errors import DataError, and_more, did_you_mean
+from plait.errors import DataError, and_more, did_you_mean, setting
 from plait.progress import say
 
 
@@ -37,9 +37,11 @@ def require_labels(pairs: Pairs) -> list[str]:
         raise DataError(f"{pairs.source}: no labels; give one a row")
     if "label" in pairs.taken:
         empty = pairs.taken["label"]
-        raise DataError(f"{pairs.source}: column '{empty}' holds no label; name another with --set data.label=COLUMN")
+        raise DataError(
+            f"{pairs.source}: column '{empty}' holds no label; name another with {setting('data.label=COLUMN')}"
+        )
     names = ", ".join(name for name in pairs.columns if name)
-    raise DataError(f"{pairs.source}: no label column among {names}; name it with --set data.label=COLUMN")
+    raise DataError(f"{pairs.source}: no label column among {names}; name it with {setting('data.label=COLUMN')}")
 
 
 def require_classes(pairs: Pairs) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from plait.errors import DataError, and_more, did_you_mean
+from plait.errors import DataError, and_more, did_you_mean, setting
 
 NONE = "none"  # in place of a name: there is no such column, on purpose
 MODALITIES = ("image", "text")
@@ -93,7 +93,7 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
     if "image" not in chosen and "text" not in chosen:
         raise DataError(
             f"{where}: neither an image nor a text column among {', '.join(names)}; "
-            "name them with --set data.image=COLUMN --set data.text=COLUMN"
+            f"name them with {setting('data.image=COLUMN', 'data.text=COLUMN')}"
         )
     if columns.group is not None:
         if columns.group not in names:
@@ -115,7 +115,8 @@ def _missing(role: str, columns: Columns, names: Sequence[str]) -> str:
     if columns.beside:
         remedy = "rename its column, or add one, which may be empty"
     else:
-        remedy = f"name it with --set data.{role}=COLUMN, or say that there is none with --set data.{role}={NONE}"
+        named, none = setting(f"data.{role}=COLUMN"), setting(f"data.{role}={NONE}")
+        remedy = f"name it with {named}, or say that there is none with {none}"
     hint = f".{close}" if close.startswith(" Did you mean") else ""
     return f"{why} (columns: {and_more(list(names), 12)}); {remedy}{hint}"
 

@@ -19,7 +19,7 @@ from plait.data.draws import stratified
 from plait.data.pairs import GROUP, Pairs
 from plait.data.read import read_as, read_beside
 from plait.data.sketch import same_rows
-from plait.errors import DataError, did_you_mean
+from plait.errors import DataError, did_you_mean, option
 from plait.progress import say
 
 Learnt = Callable[[Pairs], np.ndarray]
@@ -80,7 +80,8 @@ def divide(
         require_labels(train.pairs)
     held = {name: sides.get(name) or own.get(name) for name in ("val", "test")}
     for name in sorted(sides.keys() & own.keys()):
-        _note(notes, f"{train.pairs.source}: its {name} split ({len(own[name]):,} rows) is left out: --{name} is given")
+        given = option(f"--{name}", name)
+        _note(notes, f"{train.pairs.source}: its {name} split ({len(own[name]):,} rows) is left out: {given} is given")
     if held["test"] is None and hold_test and config.data.test_fraction:
         train, held["test"] = train.draw(config.data.test_fraction, config.seed, "test")
     held["val"] = _apart(held["val"], {"test": held["test"]}, "validation", config.data.group, notes)
@@ -109,7 +110,7 @@ class _Side:
         """Rows kept and rows held out."""
         kept, held = stratified(self.pairs, self.groups, fraction, seed)
         if not len(held):
-            remedy = f"give --{what}" + (" or set data.test_fraction=0" if what == "test" else "")
+            remedy = f"give {option(f'--{what}', what)}" + (" or set data.test_fraction=0" if what == "test" else "")
             raise DataError(f"{self.pairs.source}: no class has two different rows, so none can be held out; {remedy}")
         return self.take(kept), self.take(held)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from plait.data.columns import Columns, rivals
 from plait.data.pairs import Pairs
-from plait.errors import and_more
+from plait.errors import and_more, setting
 from plait.progress import say
 
 SHOWN = ("image", "text", "label")
@@ -41,7 +41,7 @@ def tell_columns(pairs: Pairs, columns: Columns, shown: Sequence[str] = SHOWN) -
     if others:
         line += f", in some of its tables from {', '.join(repr(name) for name in others)}"
     if named:
-        keys = [f"--set data.{role}={names[0]}" for role, names in losers.items() if names]
+        keys = [setting(f"data.{role}={names[0]}") for role, names in losers.items() if names]
         line += f"; {', '.join(keys)} for {'that' if len(keys) == 1 else 'those'}"
     say(f"{line}; ignored: {and_more(ignored, MOST)}" if ignored else line)
 

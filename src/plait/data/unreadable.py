@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plait.data.pairs import GONE, Pairs
-from plait.errors import DataError, and_more
+from plait.errors import DataError, and_more, option, setting
 from plait.progress import say
 
 
@@ -77,7 +77,8 @@ class Tally:
     def _require(self, pairs: Pairs, problems: Sequence[Problem], images: int) -> None:
         if problems and self.strict:
             more = f" and {len(problems) - 1:,} more" if len(problems) > 1 else ""
-            raise DataError(f"{problems[0]}{more}; mend or remove it, or leave --strict away to treat it as missing")
+            strict = option("--strict", "data.strict")
+            raise DataError(f"{problems[0]}{more}; mend or remove it, or leave {strict} away to treat it as missing")
         bad, of = self._counts.get(pairs.source, (0, 0))
         bad, of = bad + len(problems), of + images
         if len(problems) > 1 and 2 * bad > of:
@@ -91,7 +92,7 @@ def _first(pairs: Pairs, first: Problem) -> str:
         name = first.file[len(pairs.root.rstrip("/")) + 1 :]
         return (
             f"first: row '{first.id}': '{name}': {GONE}; looked in '{pairs.root}'); "
-            "set the folder they start from with --set data.root=FOLDER"
+            f"set the folder they start from with {setting('data.root=FOLDER')}"
         )
-    other = ", or name another column with --set data.image=COLUMN" if "image" in pairs.taken else ""
+    other = f", or name another column with {setting('data.image=COLUMN')}" if "image" in pairs.taken else ""
     return f"first: row '{first.id}': '{first.file}': {first.reason}); mend or remove them{other}"

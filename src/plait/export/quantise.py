@@ -12,7 +12,7 @@ from plait.encoders.base import ImageEncoder
 from plait.encoders.onnx import MODEL
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import SentenceEncoder
-from plait.errors import RunError
+from plait.errors import RunError, option
 from plait.features.encode import decode
 from plait.progress import hushed
 
@@ -44,7 +44,8 @@ def _pixels(encoder: ImageEncoder, pairs: Pairs) -> np.ndarray:
     refs = [ref for ref in pairs.images(rows.tolist()) if ref is not None]
     pixels = [found for found, _ in (decode(encoder, ref) for ref in refs) if found is not None]
     if not pixels:
-        raise RunError(f"{pairs.source}: no readable image to take 8-bit ranges from; give other rows with --data")
+        data = option("--data", "data")
+        raise RunError(f"{pairs.source}: no readable image to take 8-bit ranges from; give other rows with {data}")
     return np.stack(pixels)
 
 

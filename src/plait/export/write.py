@@ -18,7 +18,7 @@ from plait.encoders.onnx import MODEL, SETTINGS, TOKENIZER
 from plait.encoders.prompts import FIELD, prompted
 from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import TfidfEncoder
-from plait.errors import EncoderError, RunError
+from plait.errors import EncoderError, RunError, option
 from plait.export import graphs
 from plait.export.quantise import quantise
 from plait.files import require_free
@@ -64,7 +64,9 @@ def export(
     require_free(folder, overwrite)
     if data is None:
         if max_drop is not None:
-            raise RunError("8-bit ranges and the accuracy they cost need labelled rows; give --data DATA")
+            raise RunError(
+                f"8-bit ranges and the accuracy they cost need labelled rows; give {option('--data DATA', 'data')}"
+            )
         write_folder(folder, lambda part: _write(engine, part), overwrite)
         return {}
     pairs = engine.read(data, labelled=True)
@@ -79,8 +81,9 @@ def export(
         return _measured(engine, folder, (pairs, before), Int8(max_drop, careful=True), overwrite)
     except _TooMuchError as lost:
         raise RunError(
-            f"8-bit integers cost {lost.points:.2f} points of accuracy on '{pairs.source}', more than --max-drop "
-            f"{max_drop:g}; nothing was written: raise --max-drop, or export without --int8"
+            f"8-bit integers cost {lost.points:.2f} points of accuracy on '{pairs.source}', more than "
+            f"{option('--max-drop', 'max_drop')} {max_drop:g}; nothing was written: raise it, or export without "
+            f"{option('--int8', 'max_drop')}"
         ) from None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.errors import StoreError
+from plait.errors import StoreError, setting
 
 FLUSH_ROWS = 2048
 READ_ROWS = 8192
@@ -139,5 +139,5 @@ class FeatureTable:
         reason = "no space left on the device" if full else " ".join(str(error).split())[:160]
         return StoreError(
             f"features cannot be written to '{self.path.parent}': {reason}; free space there or choose another folder "
-            "with --set store=FOLDER (what was encoded so far is kept)"
+            f"with {setting('store=FOLDER')} (what was encoded so far is kept)"
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from plait.data.pairs import Pairs
-from plait.errors import DataError
+from plait.errors import DataError, option
 from plait.files import replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
@@ -49,9 +49,9 @@ def answer_of(labels: list[str], probabilities: np.ndarray) -> dict[str, Any]:
 def require_format(file: Path) -> None:
     """Raise DataError where a file's ending is none of `FORMATS`, before any work is done."""
     if file.suffix.lower() not in FORMATS:
-        raise DataError(f"--out '{file}': unknown ending '{file.suffix}'; use {', '.join(FORMATS)}")
+        raise DataError(f"{option('--out', 'file')} '{file}': unknown ending '{file.suffix}'; use {', '.join(FORMATS)}")
     if file.is_dir():
-        raise DataError(f"--out '{file}' is a folder; give a file ending in {', '.join(FORMATS)}")
+        raise DataError(f"{option('--out', 'file')} '{file}' is a folder; give a file ending in {', '.join(FORMATS)}")
 
 
 def write(answers: list[dict[str, Any]], file: Path) -> None:

@@ -20,7 +20,7 @@ from plait.data.read import columns_in, read_with
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.encoders.pair import EncoderPair
-from plait.errors import DataError
+from plait.errors import DataError, setting
 from plait.features.encode import Features, decode, encode
 from plait.progress import say
 
@@ -108,7 +108,7 @@ class Engine:
         missing = [modality for modality in self.modalities if not has_any(pairs, modality)]
         if len(missing) == len(self.modalities):
             both = " or ".join(f"{'an' if modality == 'image' else 'a'} {modality}" for modality in missing)
-            keys = " ".join(f"--set data.{modality}=COLUMN" for modality in missing)
+            keys = setting(*(f"data.{modality}=COLUMN" for modality in missing))
             remedy = f"name its column with {keys}" if pairs.columns else "give data that has"
             raise DataError(f"{pairs.source}: the run reads {both}, and no row has one; {remedy}")
         for modality in missing:

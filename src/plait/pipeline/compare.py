@@ -14,7 +14,7 @@ from plait.data.pairs import Pairs
 from plait.data.partition import divide
 from plait.data.sketch import seen_rows
 from plait.data.told import columns_of
-from plait.errors import ConfigError, DataError
+from plait.errors import ConfigError, DataError, option
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.modality import MODALITIES
 from plait.fusion.spec import MODELS
@@ -24,11 +24,6 @@ from plait.progress import say
 from plait.report.results import Evaluation, ModelResult
 from plait.training.encoders.tuner import learnt_by, pretuned
 from plait.training.heads.fitter import Fitter, Task
-
-REMEDY = (
-    "tune it with the same DATA and seed, or with the same --test, give other test rows, or have them reported apart "
-    "with --allow-seen"
-)
 
 
 def compare(
@@ -58,11 +53,13 @@ def compare(
     start = time.perf_counter()
     parts = divide(train, config, val=val, test=test, learnt=learnt_by(config, MODALITIES))
     if parts.test is None:
-        raise DataError(f"{parts.train.source}: no test rows; give --test, or data.test_fraction above 0")
+        raise DataError(
+            f"{parts.train.source}: no test rows; give {option('--test', 'test')}, or data.test_fraction above 0"
+        )
     train_pairs, val_pairs, test_pairs = parts.train, parts.val, parts.test
     require_labels(test_pairs)
     known = {name: one.sketch for name, one in pretuned(config, MODALITIES).items()}
-    seen = seen_rows(known, test_pairs, allow_seen, "test rows", REMEDY)
+    seen = seen_rows(known, test_pairs, allow_seen, "test rows", _remedy())
     prepared = Preparation(train_pairs, config, val=val_pairs)
     require_known_labels(test_pairs, prepared.labels)
     prepared.seconds["read"] = time.perf_counter() - start
@@ -86,6 +83,14 @@ def compare(
         columns=columns_of(train_pairs, val_pairs, test_pairs),
         repeated=repeated(test_pairs, [prepared.train_pairs, prepared.val_pairs]),
         seen=seen,
+    )
+
+
+def _remedy() -> str:
+    test, seen = option("--test", "test rows"), option("--allow-seen", "allow_seen=True")
+    return (
+        f"tune it with the same DATA and seed, or with the same {test}, give other test rows, or have them reported "
+        f"apart with {seen}"
     )
 
 

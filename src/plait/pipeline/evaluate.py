@@ -11,6 +11,7 @@ from plait.data.checks import require_known_labels, require_labels
 from plait.data.pairs import Pairs
 from plait.data.sketch import seen_rows
 from plait.data.told import columns_of
+from plait.errors import option
 from plait.features.store import FeatureStore
 from plait.inference.engine import Engine
 from plait.progress import say
@@ -18,8 +19,6 @@ from plait.report.results import Evaluation, ModelResult
 
 if TYPE_CHECKING:
     from plait.pipeline.classifier import Classifier
-
-REMEDY = "give other rows (SOURCE#test for a source's own test split), or have them reported apart with --allow-seen"
 
 
 def evaluate(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluation:
@@ -38,7 +37,7 @@ def evaluate(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluation:
     if engine.seen is None:
         say("warning: this run does not say which rows it has learnt from, and these may be among them")
     known = {_name(engine): engine.seen} if engine.seen is not None else {}
-    seen = seen_rows(known, pairs, allow_seen, "rows", REMEDY)
+    seen = seen_rows(known, pairs, allow_seen, "rows", _remedy())
     seconds = {"read": time.perf_counter() - start}
     probabilities = engine.predict_proba(pairs, FeatureStore(engine.config.store))
     seconds |= engine.seconds
@@ -77,6 +76,11 @@ def measure_apart(classifier: Classifier, test: Pairs) -> str:
     accuracy = float((answers == np.array(part.labels)).mean())
     classifier.metrics_["test"] = {"rows": len(part), "accuracy": round(accuracy, 6)}
     return f"accuracy on {len(part):,} rows kept apart: {accuracy:.2%}{but}"
+
+
+def _remedy() -> str:
+    seen = option("--allow-seen", "allow_seen=True")
+    return f"give other rows (SOURCE#test for a source's own test split), or have them reported apart with {seen}"
 
 
 def _name(engine: Engine) -> str:

@@ -24,7 +24,7 @@ from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
-from plait.errors import DataError
+from plait.errors import DataError, setting
 from plait.features.encode import encode
 from plait.features.store import FeatureStore
 from plait.fusion.inputs import HeadInputs
@@ -124,8 +124,8 @@ class Preparation:
             names = ", ".join(pairs.columns) or "id, image, text, label"
             raise DataError(
                 f"{pairs.source}: no row has an {modality} (columns: {names}); "
-                f"name its column with --set data.{modality}=COLUMN, "
-                f"or use the {other} alone: plait fit --set model={other}".replace("an text", "a text")
+                f"name its column with {setting(f'data.{modality}=COLUMN')}, "
+                f"or use the {other} alone: {setting(f'model={other}')}".replace("an text", "a text")
             )
 
     def numbers(self, pairs: Pairs) -> Tensor:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.errors import RunError
+from plait.errors import RunError, option
 from plait.files import MANIFEST, blamed_on, read_json, write_json
 from plait.report.results import Evaluation
 
@@ -25,19 +25,20 @@ def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict
     Raises:
         RunError: the folder is a file, a run, or holds results of other inputs.
     """
+    out, replace = option("--out", "folder"), option("--overwrite", "overwrite=True")
     if folder.is_file():
-        raise RunError(f"--out '{folder}' is a file; give a folder")
+        raise RunError(f"{out} '{folder}' is a file; give a folder")
     if overwrite or not folder.is_dir():
         return inputs
     if (folder / MANIFEST).exists():
-        raise RunError(f"--out '{folder}' already holds a run; choose another folder")
+        raise RunError(f"{out} '{folder}' already holds a run; choose another folder")
     results = [name for name in ("compare.json", "metrics.json") if (folder / name).exists()]
     known = read_json(folder / INPUTS)
     if isinstance(known, dict):
         known.pop("columns", None)  # what was found in the inputs
     if results and known != json.loads(json.dumps(inputs)):
         raise RunError(
-            f"--out '{folder}' holds {results[0]} of another run; choose another folder, or replace it with --overwrite"
+            f"{out} '{folder}' holds {results[0]} of another run; choose another folder, or replace it with {replace}"
         )
     return inputs
 

@@ -55,7 +55,7 @@ def test_column_errors(tmp_path: Path) -> None:
     file = write(tmp_path / "b.csv", "foo,bar\n1,2\n")
     assert fails(file) == (
         f"{file}: neither an image nor a text column among foo, bar; "
-        "name them with --set data.image=COLUMN --set data.text=COLUMN"
+        "name them with data.image=COLUMN and data.text=COLUMN"
     )
 
 
@@ -63,7 +63,7 @@ def test_ids_must_be_there_and_differ(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", "id,text\na,1\nb,2\na,3\n")
     assert fails(file) == (
         f"{file}: id 'a' is in rows 0 and 2, counting from 0; "
-        "make ids unique, or rename that column to have rows numbered, or name another with --set data.id=COLUMN"
+        "make ids unique, or rename that column to have rows numbered, or name another with data.id=COLUMN"
     )
     file = write(tmp_path / "b.csv", "id,text\na,1\n,2\n")
     assert fails(file) == (

@@ -64,8 +64,7 @@ def refusal(device: Device, error: BaseException) -> str:
 def test_names_the_batch_that_fits(error: BaseException) -> None:
     device = Device(holds=20, batch=96)
     assert refusal(device, error) == (
-        "out of memory at 128 px with 96 rows a batch; 12 would fit: "
-        "--set image.train.batch=12 --set image.train.accumulate=8"
+        "out of memory at 128 px with 96 rows a batch; 12 would fit: image.train.batch=12 and image.train.accumulate=8"
     )
     assert device.tried == [("cuda:1", 48), ("cuda:1", 24), ("cuda:1", 12)]  # where the training ran
     assert device.place == "cpu"

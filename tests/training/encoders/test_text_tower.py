@@ -227,7 +227,7 @@ def test_layers_that_cannot_be_trained(text_folder: Path) -> None:
 
 def test_no_text_at_all(text_folder: Path) -> None:
     nothing: Labelled = ([None, " ", ""], torch.zeros(3, dtype=torch.long))
-    remedy = "train on images alone (--set model=image) or check data.text"
+    remedy = "train on images alone (model=image) or check data.text"
     assert refused(DataError, settings(text_folder), rows=nothing) == f"no training row has a text; {remedy}"
     assert refused(DataError, settings(text_folder), val=nothing) == f"no validation row has a text; {remedy}"
 

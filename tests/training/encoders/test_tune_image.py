@@ -170,7 +170,7 @@ def test_no_memory_for_the_batch(image_folder: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "normalise", limited)
     # The rehearsal takes no pixels to be normalised, so half the batch passes.
-    with pytest.raises(EncoderError, match=r"out of memory at \d+ px with 16 rows a batch; 8 would fit: --set image"):
+    with pytest.raises(EncoderError, match=r"out of memory at \d+ px with 16 rows a batch; 8 would fit: image"):
         tune(image_folder)
 
 

@@ -40,7 +40,7 @@ def test_an_unfinished_training_is_gone_on_with_only_by_its_own_key(tmp_path: Pa
 
 def test_what_is_there_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="is not empty; choose another folder, or replace it with --overwrite"):
+    with pytest.raises(RunError, match="is not empty; choose another folder, or replace it with overwrite=True"):
         Training(tmp_path, "k")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot be written"):

@@ -83,7 +83,7 @@ def test_an_encoder_remembers_whether_its_texts_were_cleaned(
         config = toy_config(f"text.model={folder}+tfidf", f"text.clean={later}")
         assert Preparation(drawn, config, ("text",)).encoders.text
         how = {"true": "cleaned", "false": "not cleaned"}[clean]
-        warning = f"warning: '{folder}' was trained on texts that were {how}; --set text.clean={clean}"
+        warning = f"warning: '{folder}' was trained on texts that were {how}; text.clean={clean}"
         assert (warning in capsys.readouterr().err) == (later != clean)
 
 

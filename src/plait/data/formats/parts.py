@@ -17,7 +17,7 @@ import numpy as np
 from plait.data.columns import MODALITIES, NONE, Columns, resolve, split_name, split_order
 from plait.data.formats.arrow import image_array, label_array, text_array
 from plait.data.pairs import COLUMNS, GROUP, Pairs, content_hash, features
-from plait.errors import DataError, and_more
+from plait.errors import DataError, and_more, setting
 from plait.files import replacing
 from plait.progress import bar
 
@@ -174,7 +174,7 @@ def _require_even(parts: list[Part], choices: list[dict[str, str]]) -> None:
             raise DataError(
                 f"{lacking[0].where}: no {role} column, where {there[0][0].where} has '{there[0][1]}' "
                 f"(columns: {names}); add that column, which may be empty, or say that there is none at all with "
-                f"--set data.{role}={NONE}"
+                f"{setting(f'data.{role}={NONE}')}"
             )
 
 
@@ -245,7 +245,8 @@ def _unique(write: Callable[[str], pa.Table], source: str) -> pa.Table:
     first, second = np.flatnonzero(pc.equal(table["id"], twice).to_numpy())[:2]
     raise DataError(
         f"{source}: id '{twice}' is in rows {first} and {second}, counting from 0; "
-        "make ids unique, or rename that column to have rows numbered, or name another with --set data.id=COLUMN"
+        f"make ids unique, or rename that column to have rows numbered, or name another "
+        f"with {setting('data.id=COLUMN')}"
     )
 
 

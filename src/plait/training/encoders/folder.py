@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.data.sketch import Sketch
-from plait.errors import RunError
+from plait.errors import RunError, option
 from plait.files import blamed_on, read_json, replacing_folder, require_free, write_json
 from plait.progress import say
 
@@ -37,9 +37,10 @@ class Training:
         require_free(folder, overwrite)
         if self.work.is_dir() and self._kept_key() != key:
             if not overwrite:
+                anew = option("--overwrite", "overwrite=True")
                 raise RunError(
                     f"'{self.work}' holds an unfinished training on other rows or settings; repeat that command to "
-                    "go on with it, choose another --out, or start anew with --overwrite"
+                    f"go on with it, choose another folder, or start anew with {anew}"
                 )
             shutil.rmtree(self.work)
         with blamed_on(folder):

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from plait.config import ImageConfig, ImageTrainConfig, Stage
 from plait.encoders.image import create_model, data_config, normalise
-from plait.errors import DataError, EncoderError
+from plait.errors import DataError, EncoderError, setting
 from plait.progress import bar
 from plait.training.encoders.images import Draws, Images, Rows, batches, stack
 from plait.training.encoders.layers import freeze, train_mode
@@ -57,7 +57,9 @@ def tune_image(
     start = time.perf_counter()
     for rows, which in ((train, "training"), (val, "validation")):
         if not rows.pairs.has_image.any():
-            raise DataError(f"no {which} row has an image; train on text alone (--set model=text) or check data.image")
+            raise DataError(
+                f"no {which} row has an image; train on text alone ({setting('model=text')}) or check data.image"
+            )
     with seeded(seed):
         model = _model(config, classes)
         settings = data_config(model, config.size)

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from plait.errors import EncoderError
+from plait.errors import EncoderError, setting
 from plait.training.loop import Loop, autocast
 
 MOMENTS = 2  # numbers that AdamW keeps of each weight
@@ -58,7 +58,7 @@ def needs_memory(task: Rehearsal, section: str, loop: Loop) -> Iterator[None]:
         raise EncoderError(f"out of memory at {size} px, even with two rows a batch; set a smaller image.size or model")
     raise EncoderError(
         f"out of memory at {size} px with {batch} rows a batch; {fits} would fit: "
-        f"--set {section}.batch={fits} --set {section}.accumulate={-(-batch // fits)}"
+        + setting(f"{section}.batch={fits}", f"{section}.accumulate={-(-batch // fits)}")
     )
 
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from plait.config import TextConfig, TextTrainConfig
 from plait.devices import in_32_bits
 from plait.encoders.text import SentenceEncoder
-from plait.errors import DataError
+from plait.errors import DataError, setting
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
 from plait.training.encoders.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
 from plait.training.loop import Curve, KeepBest, SeedEpochs, run_trainer, seeded
@@ -86,7 +86,9 @@ def tune_text(
 def _with_text(texts: list[str | None], targets: Tensor, what: str) -> tuple[list[str], Tensor]:
     kept = [(text, target) for text, target in zip(texts, targets.tolist(), strict=True) if text and text.strip()]
     if not kept:
-        raise DataError(f"no {what} row has a text; train on images alone (--set model=image) or check data.text")
+        raise DataError(
+            f"no {what} row has a text; train on images alone ({setting('model=image')}) or check data.text"
+        )
     return [text for text, _ in kept], torch.tensor([target for _, target in kept])
 
 

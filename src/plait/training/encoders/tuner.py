@@ -21,7 +21,7 @@ from plait.data.text_pairs import TextPairs
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.image import LOCAL, save_timm
-from plait.errors import DataError, and_more
+from plait.errors import DataError, and_more, setting
 from plait.fusion.modality import MODALITIES
 from plait.fusion.spec import modalities_of
 from plait.progress import say
@@ -179,7 +179,7 @@ def distil_text(train: Pairs, val: Pairs, config: Config, folder: Path, overwrit
     texts = [[text for text in pairs.texts if text is not None] for pairs in (train, val)]
     for pairs, said in zip((train, val), texts, strict=True):
         if not said:
-            raise DataError(f"{pairs.source}: no row has a text; name its column with --set data.text=COLUMN")
+            raise DataError(f"{pairs.source}: no row has a text; name its column with {setting('data.text=COLUMN')}")
     training = Training(folder, key_of(settings, _text_hashes([*texts[0], *texts[1]])), overwrite)
     distilled = distil(load_sentence_encoder(section.model, section), texts[0], texts[1], section, config.seed)
     facts = _facts("text", distilled.seconds, (len(texts[0]), len(texts[1])), distilled.curve)
@@ -229,7 +229,9 @@ def warn_of_cleaning(config: TextConfig) -> None:
         clean = facts_of(Path(name)).get("clean", config.clean)
         if clean != config.clean:
             how = "cleaned" if clean else "not cleaned"
-            say(f"warning: '{name}' was trained on texts that were {how}; --set text.clean={str(clean).lower()}")
+            say(
+                f"warning: '{name}' was trained on texts that were {how}; {setting(f'text.clean={str(clean).lower()}')}"
+            )
 
 
 def _facts(modality: str, seconds: float, rows: tuple[int, int], curve: Curve) -> dict[str, Any]:
