@@ -37,20 +37,20 @@ class Promise:
     Attributes:
         early: how the note of early fusion starts. late: that of late fusion.
         tuned: modalities whose encoder is trained on the rows.
-        network: the toy that stands for its image model; None keeps what the preset names.
+        network: the toy that stands for its image model.
         lstm: whether token vectors go through an LSTM.
     """
 
     early: str
     late: str = ""
     tuned: frozenset[str] = frozenset()
-    network: str | None = "test_efficientnet"
+    network: str = "test_efficientnet"
     lstm: bool = False
 
 
 PROMISES = {
     "best": Promise("concatenation MLP", tuned=BOTH),
-    "demo": Promise("concatenation MLP", tuned=frozenset({"image"}), network=None),
+    "demo": Promise("concatenation MLP"),
     "efficientnetv2-angle": Promise(f"towers{JOINT}", tuned=frozenset({"image"})),
     "gallo-2020-early": Promise(f"towers{JOINT}", late="mean", tuned=BOTH, network="test_resnet", lstm=True),
     "gallo-2020-late": Promise("concatenation MLP", late="mean", tuned=BOTH, network="test_resnet", lstm=True),
@@ -66,10 +66,8 @@ def test_no_preset_is_left_out() -> None:
 @pytest.mark.parametrize("name", PROMISES)
 def test_a_preset_trains(name: str, text_folder: Path, tmp_path: Path) -> None:
     promise = PROMISES[name]
-    toys = []
-    if promise.network:
-        folder = make_image_folder(tmp_path / "image", name=promise.network)
-        toys = [f"image.model=local-dir:{folder}", "image.size=48", f"text.model={text_folder}"]
+    folder = make_image_folder(tmp_path / "image", name=promise.network)
+    toys = [f"image.model=local-dir:{folder}", "image.size=48", f"text.model={text_folder}"]
     config = configure(name, overrides=[*QUICK, *toys])
     train, test = plait.draw(rows=240, seed=1, size=48), plait.draw(rows=48, seed=2, size=48)
 

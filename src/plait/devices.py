@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from plait.errors import EncoderError, setting
+from plait.progress import say
 
 if TYPE_CHECKING:
     import torch
@@ -34,11 +36,36 @@ def in_32_bits(device: torch.device) -> torch.autocast:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices with instructions of its own, so that they cost half of fp32."""
+    """Whether the device multiplies bfloat16 matrices with instructions of its own, so that they cost half of fp32.
+
+    A CPU must have them and oneDNN use them, which ``ONEDNN_MAX_CPU_ISA`` can forbid.
+    """
     import torch
 
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    has = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(has and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@cache
+def has_bf16_lstm(kind: str) -> bool:
+    """Whether devices of that kind run an LSTM in bfloat16 and back: oneDNN has none for a CPU without AVX-512.
+
+    Args:
+        kind: ``torch.device.type``.
+    """
+    import torch
+
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=()):
+        lstm = torch.nn.LSTM(8, 8, bidirectional=True, batch_first=True, device=kind)
+        tokens = torch.zeros(2, 3, 8, device=kind)
+        try:
+            with torch.autocast(kind, torch.bfloat16):
+                lstm(tokens)[0].sum().backward()
+        except RuntimeError:
+            say("this processor has no LSTM in bf16: that layer computes in 32 bits")
+            return False
+    return True

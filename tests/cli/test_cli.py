@@ -233,6 +233,17 @@ def test_help_teaches_and_starts_without_heavy_libraries() -> None:
         assert verb in out
 
 
+def test_threads_do_not_wait_by_spinning_unless_told_to(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenMP reads it when PyTorch is imported, which the command line does later; see test_floors."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "")  # for monkeypatch to put back what was there
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert run("presets")[0] == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert run("presets")[0] == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
 def test_ctrl_c_in_training_stops_in_one_line(
     run: Run, table: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,8 +34,9 @@ def test_every_preset_is_listed_and_loads() -> None:
         assert preset.line
         assert not preset.line.startswith("#")
         assert isinstance(configure(name), Config)
-    assert configure("demo").image.pretrained is False
-    assert configure("demo").text.model == "tfidf+tfidf-char"
+    demo, quick, plain = configure("demo"), configure("quick"), configure()
+    assert demo.image.model == quick.image.model == plain.image.model == "lite0"
+    assert demo.text.model == quick.text.model == plain.text.model == "minilm+tfidf+tfidf-char"
 
 
 def test_presets_after_a_source_say_how_they_differ() -> None:
@@ -163,9 +164,9 @@ def test_a_prompt_that_ends_in_a_colon_stays_text() -> None:
 
 def test_later_sources_win(tmp_path: Path) -> None:
     file = written(tmp_path, "image: {size: 96, batch: 5}\ntrain: {epochs: 7, lr: 0.5}\n")
-    config = configure("demo", file, ["image.batch=9", "train.epochs=8", "train.epochs=9"])
-    assert configure("demo").image.size == 64
-    assert config.image.model == "test_resnet"  # the preset's, over the default
+    config = configure("best", file, ["image.batch=9", "train.epochs=8", "train.epochs=9"])
+    assert configure("best").image.size == 384
+    assert config.image.model == "tf_efficientnetv2_l.in21k_ft_in1k"  # the preset's, over the default
     assert config.image.size == 96  # the file's, over the preset's
     assert config.image.batch == 9  # the override's, over the file's
     assert (config.train.lr, config.train.epochs) == (0.5, 9)  # the last override's

@@ -22,6 +22,8 @@ from plait.pipeline.prepare import Preparation
 from plait.training.encoders.joint import JointRows, _Network, _Task
 from plait.training.encoders.text import tune_text
 
+pytestmark = pytest.mark.numerics
+
 TEXTS = ["red soup", "a bowl of fresh green soup with blue fish and rice", "dish", "the dish"]
 WORDS = ["a", "and", "blue", "bowl", "cake", "dish", "fish", "fresh", "green", "in", "of", "one", "red", "rice", "soup"]
 OTHERS = ["sentence", "summarize", "the", "with", "word", '"', ":", "."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,50 @@ from plait.features.encode import encode_images, encode_texts
 from plait.features.store import FeatureStore
 from toys import numbered
 
+pytestmark = pytest.mark.numerics
+
 
 def unsettled(model: nn.Module) -> nn.Module:
-    """With statistics and weights of its norms far from those it starts with."""
+    """With norms that change what they are given, by statistics of what passes through them, as training leaves them.
+
+    Statistics from elsewhere would let numbers grow from layer to layer, until the last bit of a pixel decides.
+    """
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight.data, module.running_var):
-                tensor.uniform_(0.5, 2)  # type: ignore[union-attr]
-            for tensor in (module.bias.data, module.running_mean):
-                tensor.uniform_(-0.5, 0.5)  # type: ignore[union-attr]
+            module.weight.data.uniform_(0.5, 2)
+            module.bias.data.uniform_(-0.5, 0.5)
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(torch.rand(8, 3, 96, 96))
     return model.eval()
+
+
+def apart(model: nn.Module, inputs: torch.Tensor) -> float:
+    """How far a folded network's answers are from its own, in units of rounding of the largest."""
+    fast = folded(model, inputs)
+    assert fast is not model
+    left = [sum(isinstance(module, nn.BatchNorm2d) for module in one.modules()) for one in (fast, model)]
+    assert left[0] < left[1] / 4
+    with torch.inference_mode():
+        wanted = model(inputs)
+        return float((fast(inputs) - wanted).abs().max() / wanted.abs().max()) / torch.finfo(inputs.dtype).eps
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "tf_efficientnetv2_b0", "inception_v3"])
 def test_folding_changes_no_answer(name: str) -> None:
+    """Folding is an identity, so that rounding alone is left: some units a layer, carried on by the next ones.
+
+    How many they come to shows in 64 bits, where nothing else can hide beside them: an error in the algebra would be
+    of the size of the answers. In 32 bits the same layers carry the same units on; one order of magnitude is left for
+    the order in which a processor's library sums up.
+    """
+    torch.manual_seed(0)
     model = unsettled(timm.create_model(name, pretrained=False, num_classes=0))
     inputs = torch.rand(2, 3, 96, 96)
-    fast = folded(model, inputs)
-    assert fast is not model
-    left = [module for module in fast.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert len(left) < sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) / 4
-    with torch.inference_mode():
-        wanted = model(inputs)
-        torch.testing.assert_close(fast(inputs), wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()))
+    exact = apart(copy.deepcopy(model).double(), inputs.double())
+    assert exact < 1e4  # 2e-12 of the answers
+    assert apart(model, inputs) < 10 * max(exact, 10)
 
 
 class Elsewhere(nn.Module):

@@ -15,6 +15,8 @@ from plait.encoders.image import TimmEncoder, create_model, data_config, load_im
 from plait.errors import EncoderError
 from toys import make_image_folder
 
+pytestmark = pytest.mark.numerics
+
 REMEDY = (
     "check the network, give a folder (image.model=local-dir:FOLDER), or train from scratch (image.pretrained=false)"
 )

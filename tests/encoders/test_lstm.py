@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +18,15 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 from plait.config import Config
 from plait.data.pairs import Pairs
+from plait.encoders import lstm as lstm_module
+from plait.encoders import text as text_module
 from plait.encoders.lstm import BiLSTM
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import EncoderError
 from plait.pipeline.classifier import Classifier
 from plait.runs.open import load
 
+pytestmark = pytest.mark.numerics
 TEXTS = ["red soup", "a bowl of fresh green soup with blue 12", "dish", "soup red"]
 
 
@@ -195,3 +201,58 @@ def test_more_tokens_than_positions(text_folder: Path, toy_config: Callable[...,
     with pytest.raises(ConfigError) as caught:
         load_sentence_encoder(str(text_folder), toy_config("text.max_length=65").text)
     assert str(caught.value) == f"text.max_length 65: '{text_folder}' reads at most 64 tokens; give 64 or less"
+
+
+def played(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    """A processor that has, or has not, an LSTM in bfloat16."""
+    for module in (lstm_module, text_module):
+        monkeypatch.setattr(module, "has_bf16_lstm", lambda kind: has)
+
+
+def test_32_bits_where_the_processor_has_no_lstm_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    played(monkeypatch, False)
+    torch.manual_seed(0)
+    module = BiLSTM(8, 5)
+    tokens, mask = torch.randn(2, 4, 8), torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    exact = module({"token_embeddings": tokens, "attention_mask": mask})["token_embeddings"]
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module({"token_embeddings": tokens, "attention_mask": mask})["token_embeddings"]
+        half = module({"token_embeddings": tokens.bfloat16(), "attention_mask": mask})["token_embeddings"]
+    assert torch.equal(got, exact)
+    assert half.dtype == torch.float32
+    assert 0 < (half - exact).abs().max() < 1e-2  # of its inputs, which had been rounded
+    got.sum().backward()
+    assert module.encoder.weight_ih_l0.grad is not None
+
+
+def test_the_fingerprint_says_what_is_computed_in_bf16(
+    lstm_folder: Path, text_folder: Path, toy_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prints(has: bool) -> list[str]:
+        played(monkeypatch, has)
+        config = toy_config("text.precision=bf16").text
+        return [load_sentence_encoder(str(folder), config).fingerprint for folder in (lstm_folder, text_folder)]
+
+    with_lstm, without = prints(True), prints(False)
+    assert with_lstm[0] != without[0]
+    assert with_lstm[1] == without[1]
+
+
+ASK = """
+import torch
+from plait.devices import has_bf16, has_bf16_lstm
+found = has_bf16(torch.device("cpu")), has_bf16_lstm("cpu"), has_bf16_lstm("cpu")
+with torch.autocast("cpu", torch.bfloat16):
+    print(*found, torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype)
+"""
+
+
+def test_a_processor_without_avx512() -> None:
+    """Played by oneDNN; it still multiplies in bfloat16 where asked to, by and by."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True, env=environment)
+    bf16, lstm_too, again, kind = done.stdout.split()
+    assert (bf16, kind) == ("False", "torch.bfloat16")
+    assert lstm_too == again
+    line = "this processor has no LSTM in bf16: that layer computes in 32 bits\n"
+    assert done.stderr == ("" if lstm_too == "True" else line)

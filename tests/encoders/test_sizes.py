@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from plait.config import Config, configure
+from plait.encoders.lite import LITES
 from plait.fusion.inputs import HeadInputs
 from plait.training.encoders.stages import plan
 from plait.training.heads.fitter import Fitter, Task
@@ -89,5 +90,7 @@ def test_the_presets_of_gallo(name: str, model: str) -> None:
 
 
 def test_names_of_the_presets_have_weights() -> None:
-    for name in ("efficientnetv2-angle", "gallo-2020-late", "gallo-2020-early", "huse-2019", "best", "quick"):
+    for name in ("efficientnetv2-angle", "gallo-2020-late", "gallo-2020-early", "huse-2019", "best"):
         assert timm.is_model_pretrained(configure(name).image.model)
+    for name in ("quick", "demo"):
+        assert timm.is_model_pretrained(LITES[configure(name).image.model].architecture)

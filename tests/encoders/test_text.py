@@ -15,6 +15,8 @@ from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import DataError, EncoderError
 from toys import make_text_folder
 
+pytestmark = pytest.mark.numerics
+
 TEXTS = ["red soup", "a bowl of fresh green soup with blue 12", "dish"]
 
 

@@ -27,6 +27,8 @@ from plait.features.encode import encode_images, encode_texts
 from plait.features.store import FeatureStore
 from toys import alone, numbered, picture
 
+pytestmark = pytest.mark.numerics
+
 
 def no_decoding(*_: object) -> Image.Image:
     raise AssertionError("an image was decoded again")

@@ -30,6 +30,8 @@ from plait.training.heads.fitter import Fitter
 from plait.training.loop import KeepBest
 from toys import WORDS, picture
 
+pytestmark = pytest.mark.numerics
+
 JOINT = (
     "model=early",
     "joint.epochs=2",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from typing import Annotated
 
@@ -64,6 +65,8 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line: exit code 2 and one line on standard error for anything the user can mend."""
+    # Read when PyTorch is imported. Threads that wait by spinning are starved by any busy process beside them.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with spoken_by_flags():
             app()

@@ -11,7 +11,10 @@ import typer
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and the sample set.")] = Path("plait-demo"),
 ) -> None:
-    """Draw a sample set, compare four models on it, write a report. No data and no network needed."""
+    """Draw a sample set, compare four models on it, write a report. Needs no data and, with plait[offline], no network.
+
+    Encoders are pretrained on real pictures and texts; the sample is drawn, and so a demonstration, not a benchmark.
+    """
     from plait.config import configure
     from plait.data.sample import draw
     from plait.pipeline.compare import compare as run
@@ -22,7 +25,7 @@ def demo(
     inputs = claim(out, {"command": "demo"})
     say("drawing 2,000 pairs of 16 dishes: a demonstration, not a benchmark ...")
     pairs = draw()
-    say("training an image network from scratch, then the four models ...")
+    say("encoding them by pretrained EfficientNet-Lite0 and MiniLM, then training the four models ...")
     evaluation = run(pairs, config=config)
     print_table(evaluation)
     write_comparison(evaluation, out, inputs)

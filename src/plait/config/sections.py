@@ -102,12 +102,14 @@ class ImageTrainConfig(Section):
 
 
 class ImageConfig(Section):
-    """The image encoder: any timm model name, or ``local-dir:FOLDER``."""
+    """The image encoder: ``lite0`` to ``lite2`` (extra ``offline``), any timm model name, or ``local-dir:FOLDER``."""
 
-    model: str = "tf_efficientnetv2_b0.in1k"
+    model: str = "lite0"
     pretrained: bool = Field(True, description="false: start from random weights and train on the rows")
     tune: bool = Field(False, description="train it on the rows, as image.train says, before features are taken")
-    size: PositiveInt | None = Field(None, description="side in pixels; null: what the model was trained with")
+    size: PositiveInt | None = Field(
+        None, description="side in pixels; null: what the model was trained with, less where pictures are small"
+    )
     batch: PositiveInt = 128
     precision: Precision = Field("auto", description="of encoding; auto: bf16 where that is faster, else 32 bits")
     workers: int | None = Field(

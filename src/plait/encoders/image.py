@@ -1,4 +1,4 @@
-"""Image encoders: any timm model, with its own preprocessing."""
+"""Image encoders: any timm model, with its own preprocessing; ``lite0`` to ``lite2`` out of installed packages."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from plait.config import ImageConfig, Precision
 from plait.encoders.base import Modality, computing, fingerprint, in_bf16, quiet
 from plait.encoders.folding import folded
+from plait.encoders.lite import LITES, fill
 from plait.encoders.pixels import KEYS, Preprocessing
 from plait.errors import EncoderError, did_you_mean, setting
 from plait.hub import reached
@@ -100,6 +101,22 @@ def data_config(model: torch.nn.Module, size: int | None = None) -> dict[str, An
     return {key: settings[key] for key in KEYS}
 
 
+def own_size(name: str) -> int | None:
+    """The side in pixels that a model of timm's was trained with; None where it takes no other, or is not timm's.
+
+    Raises:
+        EncoderError: an unknown name.
+    """
+    import timm
+
+    if name.startswith((LOCAL, "hf-hub:")):
+        return None
+    if name not in LITES:
+        _check_name(name)
+    known = timm.get_pretrained_cfg(LITES[name].architecture if name in LITES else name)
+    return None if known is None or known.fixed_input_size else int(known.input_size[-1])
+
+
 def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path, labels: list[str] | None = None) -> None:
     """Write a model and its preprocessing as a timm ``local-dir:`` folder with safetensors weights.
 
@@ -119,24 +136,49 @@ def load_image_encoder(config: ImageConfig, device: torch.device | str = "cpu") 
     """Build a pretrained image encoder.
 
     Raises:
-        EncoderError: unknown name (with the closest spelling), or weights that cannot be had.
+        EncoderError: unknown name (with the closest spelling), weights that cannot be had, or a size they cannot take.
     """
     model = create_model(config.model, pretrained=True)
-    return TimmEncoder(model, data_config(model, config.size), config.model, device, config.precision)
+    settings = data_config(model, config.size)
+    if config.size:
+        own = data_config(model)["input_size"][-1]
+        require_size(model, config.size, config.model, f"leave image.size away, or set it to {own} as in its training")
+    return TimmEncoder(model, settings, config.model, device, config.precision)
+
+
+def require_size(model: torch.nn.Module, size: int, name: str, remedy: str) -> None:
+    """Raise EncoderError where a model cannot take pictures of that side in pixels."""
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise EncoderError(f"{size} px does not suit '{name}' ({reason}); {remedy}") from None
 
 
 def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Module:
-    """`timm.create_model`, with each failure as one clear EncoderError."""
+    """`timm.create_model`, with each failure as one clear EncoderError; ``lite0`` prefers the installed package."""
+    if name not in LITES:
+        _check_name(name)
+        return _created(name, name, pretrained, "", arguments)
+    architecture = LITES[name].architecture
+    model = _created(name, architecture, False, "", arguments)
+    if not pretrained or fill(model, name):
+        return model
+    return _created(name, architecture, True, "pip install 'plait[offline]', ", arguments)
+
+
+def _created(name: str, architecture: str, pretrained: bool, first: str, arguments: dict[str, Any]) -> torch.nn.Module:
+    """timm's model; `name` is what the user calls it, `first` what is to be done before anything else without it."""
     import timm
 
-    _check_name(name)
-    remedy = f"check the network, give a folder ({setting('image.model=local-dir:FOLDER')}), or train from scratch"
-    remedy += f" ({setting('image.pretrained=false')})"
-    if pretrained and not name.startswith((LOCAL, "hf-hub:")) and not _has_weights(name):
+    remedy = f"{first}check the network, give a folder ({setting('image.model=local-dir:FOLDER')}), or train from "
+    remedy += f"scratch ({setting('image.pretrained=false')})"
+    if pretrained and not name.startswith((LOCAL, "hf-hub:")) and not _has_weights(architecture):
         raise EncoderError(f"image.model '{name}' has no pretrained weights in timm; {remedy}")
     with reached(needed=pretrained and not name.startswith(LOCAL)), quiet():
         try:
-            return timm.create_model(name, pretrained=pretrained, **arguments)
+            return timm.create_model(architecture, pretrained=pretrained, **arguments)
         except Exception as error:  # hub, file and shape errors of three libraries
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             if name.startswith(LOCAL) or not pretrained:
@@ -162,7 +204,7 @@ def _check_name(name: str) -> None:
     elif not name.startswith("hf-hub:"):
         architecture = name.partition(".")[0]
         if not timm.is_model(architecture):
-            known = timm.list_models()
+            known = [*LITES, *timm.list_models()]
             hint = did_you_mean(architecture, known) if _is_close(architecture, known) else " See timm.list_models()."
             raise EncoderError(f"image.model '{name}': timm has no model '{architecture}'.{hint}")
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from sentence_transformers.sentence_transformer.modules import LSTM
 
+from plait.devices import has_bf16_lstm, in_32_bits
+
 
 class BiLSTM(LSTM):
     """sentence-transformers' own LSTM, for batches that come with an attention mask instead of lengths.
@@ -31,9 +33,19 @@ class BiLSTM(LSTM):
         # The LSTM wants padding on the right: tokens go to the front, in their order, and their outputs back.
         order = mask.argsort(dim=1, descending=True, stable=True)
         front = {"token_embeddings": _along(tokens, order), "sentence_lengths": mask.sum(1)}
-        out = super().forward(front)["token_embeddings"]
+        out = self._run(front)["token_embeddings"]
         out = torch.nn.functional.pad(out, (0, 0, 0, mask.shape[1] - out.shape[1]))
         return {**features, "attention_mask": mask, "token_embeddings": _along(out, order.argsort(dim=1))}
+
+    def _run(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The LSTM, in 32 bits where the caller computes in bfloat16 and the device has none of that kind."""
+        tokens = features["token_embeddings"]
+        kind = tokens.device.type
+        bf16 = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+        if not bf16 or has_bf16_lstm(kind):
+            return dict(super().forward(features))
+        with in_32_bits(tokens.device):
+            return dict(super().forward({**features, "token_embeddings": tokens.float()}))
 
 
 def _along(vectors: torch.Tensor, order: torch.Tensor) -> torch.Tensor:

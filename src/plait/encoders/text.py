@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from plait.config import TFIDF, Precision, TextConfig
+from plait.devices import has_bf16_lstm
 from plait.encoders.base import Modality, TextEncoder, computing, fingerprint, in_bf16, quiet
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
@@ -58,7 +59,7 @@ class SentenceEncoder:
             "tokenizer": _tokenizer_text(model.tokenizer),
             "max_length": model.max_seq_length,
             "prompt": prompt,
-            **({"precision": "bf16"} if self._bf16 else {}),
+            **({"precision": _bf16_of(model)} if self._bf16 else {}),
         }
         self.fingerprint = fingerprint(settings, model.state_dict())
 
@@ -93,6 +94,12 @@ class SentenceEncoder:
         model = _open_sentence_transformer(str(folder), device)
         precision = settings.get("precision", "32")
         return cls(model, settings["name"], settings["prompt"], settings["batch"], precision)
+
+
+def _bf16_of(model: SentenceTransformer) -> str:
+    """What the device computes in bfloat16: everything, or all but an LSTM."""
+    has_lstm = any(LSTM.endswith(f".{type(module).__name__}") for module in model)
+    return "bf16" if not has_lstm or has_bf16_lstm(model.device.type) else "bf16, LSTM in 32 bits"
 
 
 def _settings(module: Any) -> Any:

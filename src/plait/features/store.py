@@ -7,24 +7,17 @@ to in chunks, and each append is one atomic commit: a killed encode goes on wher
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from plait.cache import cache_folder
 from plait.errors import StoreError, setting
 
 FLUSH_ROWS = 2048
 READ_ROWS = 8192
-
-
-def default_folder() -> Path:
-    """``$PLAIT_CACHE`` if set, else the user's cache folder."""
-    import platformdirs
-
-    return Path(os.environ.get("PLAIT_CACHE") or platformdirs.user_cache_dir("plait"))
 
 
 class FeatureStore:
@@ -35,7 +28,7 @@ class FeatureStore:
     """
 
     def __init__(self, folder: str | Path | None = None):
-        self.folder = Path(folder) if folder else default_folder()
+        self.folder = Path(folder) if folder else cache_folder()
 
     def table(self, fingerprint: str) -> FeatureTable:
         """The table of one encoder; made on its first append."""

@@ -26,6 +26,7 @@ from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import DataError, setting
 from plait.features.encode import encode
+from plait.features.sizing import sized
 from plait.features.store import FeatureStore
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import MODALITIES, Part
@@ -86,6 +87,8 @@ class Preparation:
         self.tally = Tally(self.config.data.strict, self.warnings)
         require_known_labels(self.val_pairs, self.labels)
         self._look_at_encoders()
+        if "image" in self.modalities:
+            self.config = self.config.model_copy(update={"image": sized(self.config.image, self.train_pairs)})
 
     def _look_at_rows(self) -> None:
         """Say so where there are too few rows to calibrate by."""

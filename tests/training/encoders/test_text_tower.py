@@ -24,6 +24,8 @@ from plait.training.encoders.text_model import learning_rate, matmul_precision
 from plait.training.encoders.tokens import at_random, in_order, tokenise
 from plait.training.loop import lightning_precision, warm_cosine
 
+pytestmark = pytest.mark.numerics
+
 
 def probed(encoder: SentenceEncoder) -> float:
     """Validation accuracy of logistic regression on what an encoder makes of the texts."""

@@ -22,6 +22,8 @@ from plait.errors import ConfigError, DataError, EncoderError
 from plait.training.encoders.image import TunedImage, regularise, tune_image
 from plait.training.encoders.images import Rows
 
+pytestmark = pytest.mark.numerics
+
 QUICK = ("image.size=48", "image.workers=0", "image.train.epochs=4", "image.train.batch=16", "image.train.lr=0.002")
 
 

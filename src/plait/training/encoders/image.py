@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.config import ImageConfig, ImageTrainConfig, Stage
-from plait.encoders.image import create_model, data_config, normalise
+from plait.encoders.image import create_model, data_config, normalise, require_size
 from plait.errors import DataError, EncoderError, setting
 from plait.progress import bar
 from plait.training.encoders.images import Draws, Images, Rows, batches, stack
@@ -66,7 +66,7 @@ def tune_image(
         stages = plan(config.train, int(settings["input_size"][-1]), config.pretrained)
         task = _Task(model, _Data(train, val, settings, config, seed), stages, _lr(config))
         for stage in stages:
-            _require_size(model, stage.size, config.model)
+            require_size(model, stage.size, config.model, "set a larger image.size, or larger image.train.stages")
         epochs = sum(stage.epochs for stage in stages)
         precision, accumulate = config.train.precision, config.train.accumulate
         loop = Loop(epochs, device, precision, accumulate, checkpoint, reload=True, label="tune image encoder")
@@ -123,17 +123,6 @@ def _start_classifier(task: _Task, device: torch.device | str) -> None:
     fit_probe(layer, features, data.train.targets[torch.cat(numbers)], task.options.label_smoothing)
     if task.ema is not None:
         task.ema.set(model)  # it was made with the random classifier
-
-
-def _require_size(model: nn.Module, size: int, name: str) -> None:
-    try:
-        with torch.inference_mode():
-            model.eval()(torch.zeros(2, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise EncoderError(
-            f"{size} px does not suit '{name}' ({reason}); set a larger image.size, or larger image.train.stages"
-        ) from None
 
 
 @dataclass(frozen=True)
