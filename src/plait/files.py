@@ -92,3 +92,10 @@ def digest(path: Path) -> str:
         while block := file.read(_BLOCK):
             found.update(block)
     return found.hexdigest()
+
+
+def cache_folder() -> Path:
+    """``$PLAIT_CACHE`` if set, else the user's cache folder."""
+    import platformdirs
+
+    return Path(os.environ.get("PLAIT_CACHE") or platformdirs.user_cache_dir("plait"))

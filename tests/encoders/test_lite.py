@@ -13,7 +13,6 @@ import torch
 from huggingface_hub import constants
 
 import plait
-from plait.cache import cache_folder
 from plait.config import Config, configure
 from plait.data.pairs import Pairs
 from plait.encoders import lite
@@ -21,6 +20,7 @@ from plait.encoders.base import file_digest, fingerprint
 from plait.encoders.image import TimmEncoder, create_model, data_config, load_image_encoder
 from plait.encoders.lite import LITES
 from plait.errors import EncoderError
+from plait.files import cache_folder
 from toys import make_image_folder
 
 pytestmark = pytest.mark.numerics

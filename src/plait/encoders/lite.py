@@ -6,9 +6,8 @@ get the names of timm's model, which has them in the same order, and are kept as
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plait.cache import cache_folder
-from plait.encoders.base import file_digest, fingerprint
+from plait.encoders.base import fingerprint
 from plait.errors import EncoderError
+from plait.files import cache_folder, digest, replacing
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Lite:
         architecture: timm's name.
         package: to import, which nothing here does; pip takes the same name.
         file: of the weights, in the package's folder.
-        digest: of the file, see `file_digest`. weights: of its tensors by timm's names, see `fingerprint`.
+        digest: of the file, see `plait.files.digest`. weights: of its tensors by timm's names, see `fingerprint`.
     """
 
     architecture: str
@@ -101,7 +100,7 @@ def _installed(lite: Lite) -> Path | None:
 
 def _opened(file: Path, lite: Lite, name: str) -> dict[str, Tensor]:
     """The tensors of the one file that plait knows, in their order."""
-    found = file_digest(file) if file.is_file() else None
+    found = digest(file) if file.is_file() else None
     if found != lite.digest:
         what = "is missing" if found is None else "is not the one that plait knows"
         raise EncoderError(
@@ -133,14 +132,5 @@ def _keep(weights: dict[str, Tensor], path: Path) -> None:
     """Write safetensors that appear whole or not at all; a cache that cannot be written costs a second, no more."""
     from safetensors.torch import save
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number, part = tempfile.mkstemp(prefix=f".{path.stem[:20]}-", dir=path.parent)
-    except OSError:
-        return
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(save({key: value.contiguous() for key, value in weights.items()}))
-        Path(part).replace(path)
-    except OSError:
-        Path(part).unlink(missing_ok=True)
+    with contextlib.suppress(OSError), replacing(path) as part:
+        part.write_bytes(save({key: value.contiguous() for key, value in weights.items()}))

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from plait.cache import cache_folder
 from plait.errors import StoreError, setting
+from plait.files import cache_folder
 
 FLUSH_ROWS = 2048
 READ_ROWS = 8192
