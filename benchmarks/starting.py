@@ -19,7 +19,9 @@ seconds = time.perf_counter() - start
 peak = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(json.dumps({{"seconds": seconds, "gigabytes_at_most": int(peak[0]) / 2**20}}))
 """
-OPEN = "from plait.inference.engine import Item; from plait.runs.open import load\nload({folder!r}).answer([Item(None, 'miso ramen')])"
+OPEN = """from plait.inference.engine import Item
+from plait.runs.open import load
+load({folder!r}).answer([Item(None, "miso ramen")])"""
 MAIN = """
 import sys, plait.cli
 sys.argv = ['plait', *{command!r}]

@@ -16,11 +16,11 @@ import plait
 from plait.config import Config, configure
 from plait.data.pairs import Pairs
 from plait.encoders import lite
-from plait.encoders.base import file_digest, fingerprint
+from plait.encoders.base import fingerprint
 from plait.encoders.image import TimmEncoder, create_model, data_config, load_image_encoder
 from plait.encoders.lite import LITES
 from plait.errors import EncoderError
-from plait.files import cache_folder
+from plait.files import cache_folder, digest
 from toys import make_image_folder
 
 pytestmark = pytest.mark.numerics
@@ -49,7 +49,7 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
         (tmp_path / "site" / LITE.package / "__init__.py").write_text("raise RuntimeError('this package was run')\n")
         torch.save(tensors, file)
         weights = fingerprint({}, known or {})
-        monkeypatch.setitem(LITES, "lite0", replace(LITE, digest=file_digest(file), weights=weights))
+        monkeypatch.setitem(LITES, "lite0", replace(LITE, digest=digest(file), weights=weights))
         monkeypatch.syspath_prepend(str(tmp_path / "site"))
         return file
 
