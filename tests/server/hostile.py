@@ -125,6 +125,7 @@ def values() -> Iterator[tuple[str, bytes, tuple[int, ...]]]:
     for i, one in enumerate(wrong):
         for key in ("text", "image", "items"):
             yield f"{key} of wrong type {i}", json.dumps({key: one}).encode(), (422, 200)
+        yield f"top of wrong type {i}", json.dumps({"text": "a", "top": one}).encode(), (422,)
         yield f"body of wrong type {i}", json.dumps(one).encode(), (422,)
     for depth in (10, 100, 900, 5000, 50_000, 300_000, 900_000):
         for opened in (b"[", b'{"text":', b'{"items":['):

@@ -75,6 +75,15 @@ def until_ready(client: httpx.Client, seconds: float = 120) -> None:
     raise TimeoutError("the server did not start")
 
 
+def until(holds: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            raise TimeoutError("it did not come true")
+        time.sleep(0.01)
+
+
 @contextmanager
 def process(run: Path, *options: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], int, list[str]]]:
     """``plait serve`` as a user starts it: the process, its port, its log lines so far."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("litserve")
+pytest.importorskip("starlette")
 
 import httpx
 from serving import b64, error, fitted, metric, opened, serving
@@ -33,10 +34,10 @@ def client(engine: Engine) -> Iterator[httpx.Client]:
         yield client
 
 
-def expected(engine: Engine, item: Item) -> dict[str, float]:
-    """The five best labels that the engine gives one item by itself."""
+def expected(engine: Engine, item: Item, number: int = 5) -> dict[str, float]:
+    """The best labels that the engine gives one item by itself."""
     row = engine.answer([item])[0]
-    return {engine.labels[k]: float(row[k]) for k in np.argsort(-row, kind="stable")[:5]}
+    return {engine.labels[k]: float(row[k]) for k in np.argsort(-row, kind="stable")[:number]}
 
 
 def assert_answers(answer: dict[str, Any], engine: Engine, item: Item) -> None:
@@ -62,6 +63,43 @@ def test_one_item_as_json_and_as_form(client: httpx.Client, engine: Engine, item
     files = {"image": ("../../etc/passwd", item.image)} if item.image else {"text": (None, item.text)}
     as_form = client.post("/predict", files=files, data={"text": item.text} if item.text and item.image else None)
     assert as_form.json() == as_json.json()
+
+
+def test_as_many_labels_as_were_asked_for(client: httpx.Client, engine: Engine) -> None:
+    as_now = client.post("/predict", json={"text": "miso ramen"}).json()
+    assert len(as_now["top5"]) == 5
+    assert "top" not in as_now
+    labels = len(engine.labels)
+    every = client.post("/predict", json={"text": "miso ramen", "top": labels}).json()
+    assert [one["label"] for one in every["top"]] == list(expected(engine, Item(None, "miso ramen"), labels))
+    assert every["top"][:5] == as_now["top5"]
+    three = {
+        "label": as_now["label"],
+        "confidence": as_now["confidence"],
+        "top": every["top"][:3],
+        "modalities": ["text"],
+    }
+    for number in (3, 3.0):
+        assert client.post("/predict", json={"text": "miso ramen", "top": number}).json() == three
+    assert client.post("/predict", files={"text": (None, "miso ramen"), "top": (None, "3")}).json() == three
+    assert client.post("/predict", json={"text": "miso ramen", "top": None}).json() == as_now
+    several = client.post("/predict", json={"items": [{"text": "miso ramen"}, {"text": "green bowl"}], "top": 1}).json()
+    assert [len(one["top"]) for one in several["answers"]] == [1, 1]
+    assert several["answers"][0]["top"] == every["top"][:1]
+
+
+@pytest.mark.parametrize("top", [0, -1, 17, 10**20, 2.5, float("nan"), True, "3", [], {}])
+def test_labels_that_cannot_be_asked_for(client: httpx.Client, engine: Engine, top: Any) -> None:
+    assert len(engine.labels) == 16
+    message = "top is no whole number from 1 to 16, the number of labels; send one that is"
+    for body in ({"text": "soup", "top": top}, {"items": [{"text": "soup"}], "top": top}):
+        refused = client.post("/predict", content=json.dumps(body), headers={"content-type": RAW})
+        assert (refused.status_code, error(refused)) == (422, message)
+    for field in ((None, f"{top}x"), (None, ""), (None, "9" * 5000), ("a.txt", b"3")):
+        refused = client.post("/predict", files={"text": (None, "soup"), "top": field})
+        assert (refused.status_code, error(refused)) == (422, message)
+    one = client.post("/predict", json={"items": [{"text": "soup", "top": 3}]}).json()["answers"][0]
+    assert one == {"error": "unknown key 'top'. Known: image, text."}
 
 
 def test_a_bad_item_does_not_take_its_batch_along(client: httpx.Client, engine: Engine) -> None:
@@ -119,7 +157,7 @@ def test_an_item_the_encoders_fail_on(engine: Engine) -> None:
         (b'{"items": []}', 422, "items is a JSON list of none; send"),
         (b'{"items": {}}', 422, "items is a JSON object; send"),
         (b'{"imgae": "x"}', 422, "unknown key 'imgae'. Did you mean 'image'?"),
-        (b'{"items": [{"text": "a"}], "text": "b"}', 422, "unknown key 'text'. Known: items."),
+        (b'{"items": [{"text": "a"}], "text": "b"}', 422, "unknown key 'text'. Known: items, top."),
         (b'{"text": 5}', 422, "text is a JSON number; send it as a string"),
         (b'{"text": "a\\u0000b"}', 422, "text holds a NUL character; take it out"),
         (b'{"text": "\\ud800"}', 422, "text holds half of a surrogate pair; send valid Unicode"),
@@ -145,7 +183,7 @@ def test_malformed_forms_and_types(client: httpx.Client) -> None:
         (f"{form}; charset=utf-7", b"x", 415, "a form in another charset; send it in UTF-8"),
         (form, b"--x\r\nfoo\r\n", 400, "the body is no multipart form (Invalid multipart data)"),
         (form, part % b"image" + b"--x--", 422, "image is a form field without a file"),
-        (form, part % b"label" + b"--x--", 422, "unknown key 'label'. Known: image, text."),
+        (form, part % b"label" + b"--x--", 422, "unknown key 'label'. Known: image, text, top."),
         (form, part % b"text" + part % b"text" + b"--x--", 422, "give one image, one text or one of each"),
         (form, b"--x--", 422, "give one image, one text or one of each"),
     ]:
@@ -158,7 +196,7 @@ def test_info_and_health(client: httpx.Client, engine: Engine) -> None:
     assert info["labels"] == engine.labels
     assert info["fingerprint"] == engine.fingerprint
     assert (info["model"], info["modalities"]) == ("early", ["image", "text"])
-    assert {"plait", "python", "litserve", "numpy", "pillow", "torch"} <= set(info["versions"])
+    assert {"plait", "python", "starlette", "uvicorn", "numpy", "pillow", "torch"} <= set(info["versions"])
     assert info["limits"]["items"] == 32
     assert client.get("/ready").json() == {"status": "ready"}
     assert client.get("/predict").headers["allow"] == "POST"

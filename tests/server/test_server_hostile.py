@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-pytest.importorskip("litserve")
+pytest.importorskip("starlette")
 
 from hostile import Hostile, inputs
 from serving import b64, fitted, metric, opened, process, serving

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("litserve")
+pytest.importorskip("starlette")
 
-from serving import b64, error, fitted, metric, opened, serving, slowed
+from serving import b64, error, fitted, metric, opened, serving, slowed, until
 
 from plait.config import Config
 from plait.errors import ConfigError, RunError
@@ -99,6 +99,19 @@ def test_a_slow_client(engine: Engine, sent: bytes, message: str) -> None:
         assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
         assert b'{"error":' in answer.replace(b'": ', b'":')
         assert message.encode() in answer
+
+
+def test_clients_that_go_away(engine: Engine) -> None:
+    body = b'{"text": "soup"}'
+    head = f"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: {RAW}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    with serving(slowed(engine, 0.1)) as client:
+        for i in range(20):
+            with socket.create_connection(("127.0.0.1", client.base_url.port or 0)) as connection:
+                connection.sendall(head + body[: None if i % 2 else 5])
+        until(lambda: metric(client, "plait_answered_total") == 20)
+        assert metric(client, "plait_items_now") == metric(client, "plait_held_bytes") == 0
+        assert metric(client, 'plait_requests_total{path="/predict",status="200"}') == 10
+        assert client.post("/predict", json={"text": "soup"}).status_code == 200
 
 
 def test_too_many_connections(engine: Engine) -> None:

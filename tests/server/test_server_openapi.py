@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("litserve")
+pytest.importorskip("starlette")
 pytest.importorskip("schemathesis")
 
 import schemathesis

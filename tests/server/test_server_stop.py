@@ -8,14 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-pytest.importorskip("litserve")
+pytest.importorskip("starlette")
 
-from serving import fitted, process
+from serving import fitted, metric, opened, process, serving, slowed, until
 
 from plait.config import Config
 
@@ -60,3 +61,12 @@ def test_a_signal_under_load_loses_nothing(run: Path, to_group: bool) -> None:
     assert last["accepted"] == last["answered"] == len(answered)
     assert "secret" not in "".join(lines)
     assert all(json.loads(line)["time"] for line in lines)
+
+
+def test_the_last_answer_on_a_connection_says_so(run: Path) -> None:
+    """A client that reads it sends its next request elsewhere, and not into a connection that is being closed."""
+    with ThreadPoolExecutor(1) as pool:
+        with serving(slowed(opened(run), 0.5)) as client:
+            last = pool.submit(httpx.post, f"{client.base_url}/predict", json={"text": "soup"}, timeout=30)
+            until(lambda: metric(client, "plait_items_now") == 1)
+        assert (last.result().status_code, last.result().headers["connection"]) == (200, "close")

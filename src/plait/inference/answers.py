@@ -41,9 +41,14 @@ def rows(
 
 def answer_of(labels: list[str], probabilities: np.ndarray) -> dict[str, Any]:
     """(K,) probabilities of one row as ``label, confidence, top5``."""
-    best = np.argsort(-probabilities, kind="stable")[:TOP]
-    top = [{"label": labels[k], "confidence": round(float(probabilities[k]), 6)} for k in best]
+    top = best(labels, probabilities)
     return {**top[0], "top5": top}
+
+
+def best(labels: list[str], probabilities: np.ndarray, number: int = TOP) -> list[dict[str, Any]]:
+    """The most probable labels of one row, best first, each as ``label, confidence``."""
+    order = np.argsort(-probabilities, kind="stable")[:number]
+    return [{"label": labels[k], "confidence": round(float(probabilities[k]), 6)} for k in order]
 
 
 def require_format(file: Path) -> None:

@@ -1,1 +1,1 @@
-"""The HTTP server of `plait serve`: LitServe's application and batches, with limits, a token and a clean stop."""
+"""The HTTP server of `plait serve`: Starlette and uvicorn, with batches, limits, a token and a clean stop."""

@@ -1,140 +1,151 @@
-"""The outermost part of the application: token, clock, log and metrics of every request."""
+"""The outermost part of the application: token, clock, body, log and metrics of every request, and every refusal."""
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import secrets
 import time
-from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plait.server.limits import RefusedError, late
+from plait.server.limits import Limits, RefusedError, Room
 from plait.server.logs import log
-from plait.server.service import Exchange, Service
+from plait.server.metrics import Metrics
 
 OPEN = ("/health", "/ready")  # asked by machines that have no token
 PATHS = ("/predict", *OPEN, "/info", "/metrics", "/openapi.json")
 METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
+BODIES = 16  # of the largest size, held at one time
 DRAIN_SECONDS = 2.0
 DRAIN = 4  # times the limit of a body
 
 
 class Gate:
-    """ASGI middleware around everything else."""
+    """ASGI middleware around everything else; what the application raises is answered here."""
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.service = app, service
+    def __init__(self, app: ASGIApp, limits: Limits, token: bytes | None, metrics: Metrics) -> None:
+        self.app, self.limits, self.token, self.metrics = app, limits, token, metrics
+        self.bodies = Room(BODIES * limits.bytes, "it holds as many bodies as it may")
+        metrics.gauge("plait_held_bytes", "Bytes of bodies held now.", lambda: self.bodies.taken)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        passage = Passage(self.service, scope, receive, send)
-        work = asyncio.ensure_future(self._answer(passage))
-        done, _ = await asyncio.wait({work}, timeout=self.service.limits.seconds)
-        if not done:
-            # The work goes on unheard: cancelling it would leave its place in LitServe's table of answers for ever.
-            await passage.refuse(late(self.service.limits.seconds))
-        else:
-            work.result()
-
-    async def _answer(self, passage: Passage) -> None:
-        scope, service = passage.scope, self.service
+        passage = Passage(self, scope, receive, send)
+        clock = asyncio.timeout(self.limits.seconds)
         try:
-            if scope["path"] not in OPEN and not service.allows(passage.headers.get(b"authorization")):
-                message = "no valid token; send the header 'Authorization: Bearer TOKEN'"
-                raise RefusedError(401, "token", message, {"www-authenticate": "Bearer"})
-            await self.app(scope, passage.receive, passage.send)
+            async with clock:
+                self._require_token(passage)
+                await self.app(scope, passage.receive, passage.send)
         except RefusedError as refusal:
             await passage.refuse(refusal)
         except Exception as error:
-            log("failed", logging.ERROR, error, id=passage.id)
-            await passage.refuse(
-                RefusedError(500, "failed", f"the server failed; its log says where (id {passage.id})")
-            )
+            if clock.expired():
+                await passage.refuse(self.limits.late())
+            else:
+                log("failed", logging.ERROR, error, id=passage.id)
+                message = f"the server failed; its log says where (id {passage.id})"
+                await passage.refuse(RefusedError(500, "failed", message))
         finally:
-            service.release(passage.exchange)
+            self.bodies.leave(passage.held)
+
+    def _require_token(self, passage: Passage) -> None:
+        """The time it takes tells nothing of the token."""
+        if self.token is None or passage.scope["path"] in OPEN:
+            return
+        scheme, _, token = passage.headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self.token):
+            message = "no valid token; send the header 'Authorization: Bearer TOKEN'"
+            raise RefusedError(401, "token", message, {"www-authenticate": "Bearer"})
 
 
 class Passage:
     """One request and its response, watched."""
 
-    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-        self.service, self.scope, self._receive, self._send = service, scope, receive, send
-        self.exchange: Exchange = service.begin()
-        scope["plait.exchange"] = self.exchange
+    def __init__(self, gate: Gate, scope: Scope, receive: Receive, send: Send) -> None:
+        self.gate, self.scope, self._receive, self._send = gate, scope, receive, send
+        self.start = time.monotonic()
         self.id = secrets.token_hex(8)
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path = scope["path"] if scope["path"] in PATHS else "other"
         self.counts = self.path == "/predict" and scope["method"] == "POST"
-        self.size = 0
-        self.whole = False
-        self.status = 0
-        self.refused = False
+        self.size = self.held = self.status = 0
+        self.whole = self.slow = False
         if self.counts:
-            service.accepted += 1
-            service.metrics.accepted.add()
+            gate.metrics.accepted.add()
 
     async def receive(self) -> Message:
-        """What the client sends next."""
+        """What the application reads of the body. Raises RefusedError where it is too long, too slow or cut short."""
+        limits = self.gate.limits
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit():
+            limits.require("bytes", int(declared[:18]))
+        try:
+            async with asyncio.timeout(self.start + limits.body_seconds - time.monotonic()):
+                message = await self._next()
+        except TimeoutError:
+            self.slow = True
+            raise limits.slow() from None
+        if message["type"] == "http.disconnect":
+            raise RefusedError(400, "gone", "the connection was closed before the whole body came")
+        limits.require("bytes", self.size)
+        self.gate.bodies.take(self.size - self.held)
+        self.held = self.size
+        if self.whole:
+            self.gate.metrics.stages.observe(time.monotonic() - self.start, stage="read")
+        return message
+
+    async def _next(self) -> Message:
         message = await self._receive()
         self.size += len(message.get("body", b""))
-        self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+        self.whole = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:
-        """Send what the application answers; after a refusal it goes nowhere."""
-        if not self.refused:
-            await self._pass(message)
-
-    async def _pass(self, message: Message) -> None:
+        """Send an answer."""
         if message["type"] == "http.response.start":
-            self.status = message["status"]
             headers = [*message.get("headers", []), (b"x-request-id", self.id.encode())]
             if not await self._drain():
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
+            self.status = message["status"]
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._done()
 
     async def refuse(self, refusal: RefusedError) -> None:
         """Answer with an error, where no answer has begun."""
-        if self.status or self.refused:
-            return
-        self.refused = True
-        self.service.metrics.refused.add(reason=refusal.kind)
-        response = JSONResponse({"error": refusal.message}, refusal.status, refusal.headers)
-        await response(self.scope, self._receive, self._pass)
+        if not self.status:
+            self.gate.metrics.refused.add(reason=refusal.kind)
+            response = JSONResponse({"error": refusal.message}, refusal.status, refusal.headers)
+            await response(self.scope, self._receive, self.send)
 
     async def _drain(self) -> bool:
         """Read the rest of a body, so that the client gets to read the answer; False if it is too long."""
-        if self.whole:
-            return True
-        if self.exchange.slow or b"expect" in self.headers:
-            return False
-        bound = self.size + DRAIN * self.service.limits.bytes
+        if self.slow or b"expect" in self.headers:
+            return self.whole
+        bound = self.size + DRAIN * self.gate.limits.bytes
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
                 while not self.whole and self.size <= bound:
-                    await self.receive()
+                    await self._next()
         except TimeoutError:
             return False
         return self.whole
 
     def _done(self) -> None:
         """Count and log what was answered."""
-        seconds = time.monotonic() - self.exchange.start
-        metrics = self.service.metrics
+        seconds = time.monotonic() - self.start
+        metrics, scope = self.gate.metrics, self.scope
         metrics.requests.add(path=self.path, status=str(self.status))
         metrics.seconds.observe(seconds, path=self.path)
         if self.counts:
-            self.service.answered += 1
             metrics.answered.add()
-        method = self.scope["method"] if self.scope["method"] in METHODS else "other"
-        fields: dict[str, Any] = {"id": self.id, "method": method, "path": self.path, "status": self.status}
         level = logging.DEBUG if self.path in (*OPEN, "/metrics") else logging.INFO
-        log("request", level, **fields, seconds=round(seconds, 4), bytes=self.size, items=self.exchange.items)
+        log("request", level, id=self.id, method=scope["method"] if scope["method"] in METHODS else "other",
+            path=self.path, status=self.status, seconds=round(seconds, 4), bytes=self.size,
+            items=scope.get("plait.items", 0))  # fmt: skip

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.inference.engine import Engine
-from plait.server.limits import Limits, RefusedError, text_too_long
+from plait.server.limits import Limits, RefusedError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Pillow reads more, some with programs and libraries of their own
 SCANS = 200  # passes over a progressive JPEG; a picture has about 10, and each costs time however small it is
-EXIF = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ def decode(item: Checked, engine: Engine) -> Ready:
 def _text(text: str | None, limits: Limits) -> str | None:
     if text is None:
         return None
-    if len(text) > limits.chars:
-        raise text_too_long(limits)
+    limits.require("chars", len(text))
     if "\0" in text:
         raise RefusedError(422, "text_nul", "text holds a NUL character; take it out")
     if any("\ud800" <= sign <= "\udfff" for sign in text):
@@ -111,11 +109,8 @@ def _pixels(content: bytes, limits: Limits) -> int:
         pixels, exif, scans = 2 * limits.pixels + 1, 0, 0
     except Exception:
         raise _unreadable("not a JPEG, PNG, WebP, GIF or BMP file") from None
-    if pixels > limits.pixels:
-        size = f"more than {limits.pixels / 1e6:g} megapixels"
-        raise RefusedError(413, "too_many_pixels", f"image of {size}; make it smaller, or raise --max-pixels")
-    if exif > EXIF:
-        raise RefusedError(413, "exif_too_large", f"image with EXIF data of {exif:,} bytes; save it without them")
+    limits.require("pixels", pixels)
+    limits.require("exif", exif)
     if scans > SCANS:
         raise RefusedError(422, "too_many_scans", f"JPEG of {scans:,} scans, more than {SCANS}; save it anew")
     return pixels

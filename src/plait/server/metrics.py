@@ -8,6 +8,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -31,23 +33,29 @@ class Counter:
         with self._lock:
             self._values[tuple(labels.items())] += amount
 
+    def total(self) -> int:
+        """Of all labels."""
+        with self._lock:
+            return int(sum(self._values.values()))
+
     def lines(self) -> list[str]:
         with self._lock:
             values = dict(self._values) or {(): 0.0}
         return [_line(self.name, labels, value) for labels, value in values.items()]
 
 
+@dataclass(frozen=True)
 class Gauge:
     """A number that is looked up when it is asked for."""
 
+    name: str
+    help: str
+    read: Callable[[], float | None]
     kind = "gauge"
 
-    def __init__(self, name: str, help: str, read: Callable[[], float | None], **labels: str) -> None:
-        self.name, self.help, self._read, self._labels = name, help, read, tuple(labels.items())
-
     def lines(self) -> list[str]:
-        value = self._read()
-        return [] if value is None else [_line(self.name, self._labels, value)]
+        value = self.read()
+        return [] if value is None else [_line(self.name, (), value)]
 
 
 class Histogram:
@@ -56,29 +64,26 @@ class Histogram:
     kind = "histogram"
 
     def __init__(self, name: str, help: str, bounds: Sequence[float]) -> None:
-        self.name, self.help, self.bounds = name, help, bounds
+        self.name, self.help, self.bounds = name, help, (*bounds, float("inf"))
         self._lock = threading.Lock()
-        self._counts: dict[Labels, list[int]] = {}
-        self._sums: dict[Labels, float] = defaultdict(float)
+        self._values: dict[Labels, tuple[list[int], float]] = {}
 
     def observe(self, value: float, **labels: str) -> None:
         """Count one value."""
         key = tuple(labels.items())
         with self._lock:
-            counts = self._counts.setdefault(key, [0] * (len(self.bounds) + 1))
+            counts, total = self._values.get(key) or ([0] * len(self.bounds), 0.0)
             counts[bisect.bisect_left(self.bounds, value)] += 1
-            self._sums[key] += value
+            self._values[key] = counts, total + value
 
     def lines(self) -> list[str]:
         with self._lock:
-            counted = {key: (list(counts), self._sums[key]) for key, counts in self._counts.items()}
+            values = {key: (list(accumulate(counts)), total) for key, (counts, total) in self._values.items()}
         lines = []
-        for key, (counts, total) in counted.items():
-            below = 0
-            for bound, count in zip([*map(_number, self.bounds), "+Inf"], counts, strict=True):
-                below += count
-                lines.append(_line(f"{self.name}_bucket", (*key, ("le", bound)), below))
-            lines += [_line(f"{self.name}_sum", key, total), _line(f"{self.name}_count", key, below)]
+        for key, (below, total) in values.items():
+            for bound, count in zip(self.bounds, below, strict=True):
+                lines.append(_line(f"{self.name}_bucket", (*key, ("le", _number(bound))), count))
+            lines += [_line(f"{self.name}_sum", key, total), _line(f"{self.name}_count", key, below[-1])]
         return lines
 
 
@@ -102,9 +107,9 @@ class Metrics:
             Gauge("process_start_time_seconds", "When the server started.", lambda: start),
         ]
 
-    def gauge(self, name: str, help: str, read: Callable[[], float | None], **labels: str) -> None:
+    def gauge(self, name: str, help: str, read: Callable[[], float | None]) -> None:
         """Show one more number."""
-        self._all.append(Gauge(name, help, read, **labels))
+        self._all.append(Gauge(name, help, read))
 
     def text(self) -> str:
         """The exposition format, version 0.0.4."""
@@ -124,13 +129,11 @@ def resident_bytes() -> float | None:
 
 
 def _number(value: float) -> str:
+    if value == float("inf"):
+        return "+Inf"
     return str(int(value)) if value == int(value) else repr(value)
 
 
 def _line(name: str, labels: Labels, value: float) -> str:
-    shown = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
+    shown = ",".join(f'{key}="{text}"' for key, text in labels)  # nothing a user sent, so nothing to escape
     return f"{name}{{{shown}}} {_number(value)}" if shown else f"{name} {_number(value)}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

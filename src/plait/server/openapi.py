@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from plait import __version__
+from plait.inference.answers import TOP
+from plait.inference.engine import Engine
 from plait.server.limits import Limits
-from plait.server.service import Service
 
 ERRORS = {
     "400": "The body is not what its Content-Type says.",
@@ -19,29 +20,31 @@ ERRORS = {
     "500": "The server failed.",
     "503": "Not answered in time; see Retry-After.",
 }
+ABOUT_TOP = f"How many labels an answer has, under `top`; without it {TOP}, under `top5`."
 NO_NUL = "^[^\\x00]*$"
 NOT_BLANK = "^[^\\x00]*[^\\s\\x00][^\\x00]*$"
 
 
-def document(service: Service) -> dict[str, Any]:
-    """An OpenAPI 3.1 document for a run."""
-    modalities = service.engine.modalities
+def document(engine: Engine, limits: Limits, locked: bool) -> dict[str, Any]:
+    """An OpenAPI 3.1 document for a run. `locked`: requests need a token."""
+    modalities, token = engine.modalities, ("401",) if locked else ()
+    text = {"text/plain": {"schema": {"type": "string"}}}
     paths: dict[str, Any] = {
-        "/predict": {"post": _predict(service)},
+        "/predict": {"post": _predict(locked)},
         "/health": {"get": _get("Whether the process lives.", _json(_status()))},
         "/ready": {"get": _get("Whether requests are answered.", _json(_status()), "503")},
-        "/info": {"get": _get("Labels, versions, fingerprint, limits.", _json({"type": "object"}), *_locked(service))},
-        "/metrics": {
-            "get": _get("Prometheus metrics.", {"text/plain": {"schema": {"type": "string"}}}, *_locked(service))
-        },
+        "/info": {"get": _get("Labels, versions, fingerprint, limits.", _json({"type": "object"}), *token)},
+        "/metrics": {"get": _get("Prometheus metrics.", text, *token)},
     }
+    top = {"type": "integer", "minimum": 1, "maximum": len(engine.labels), "description": ABOUT_TOP}
     schemas = {
-        "Item": item(modalities, service.limits),
-        "Batch": _object({"items": _items(service.limits.items)}),
-        "Form": form(modalities, service.limits),
-        "Answer": _answer(modalities),
-        "Answers": _object({"answers": {"type": "array", "items": {"anyOf": [_ref("Answer"), _ref("Error")]}}}),
-        "Error": _object({"error": {"type": "string"}}),
+        "Item": _item(modalities, limits),
+        "Single": _with(_item(modalities, limits), top=_or_null(top)),
+        "Batch": _with(_object(items=_items(limits.items)), top=_or_null(top)),
+        "Form": _with(_item(modalities, limits, form=True), top=top),
+        "Answer": _answer(modalities, len(engine.labels)),
+        "Answers": _object(answers={"type": "array", "items": {"anyOf": [_ref("Answer"), _ref("Error")]}}),
+        "Error": _object(error={"type": "string"}),
     }
     described: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -49,7 +52,7 @@ def document(service: Service) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas},
     }
-    if service.token is not None:
+    if locked:
         described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         for path in ("/predict", "/info", "/metrics"):
             for operation in paths[path].values():
@@ -57,44 +60,37 @@ def document(service: Service) -> dict[str, Any]:
     return described
 
 
-def item(modalities: tuple[str, ...], limits: Limits) -> dict[str, Any]:
-    """The schema of one item: what the run reads of it must be there."""
-    image = {"type": ["string", "null"], "format": "base64-image", "description": "A file's bytes as base64."}
-    text = {"type": ["string", "null"], "maxLength": limits.chars, "pattern": NO_NUL}
+def _item(modalities: tuple[str, ...], limits: Limits, form: bool = False) -> dict[str, Any]:
+    """One item, in JSON or as a form: what the run reads of it must be there."""
+    file = {"type": "string", "format": "binary", "description": "A JPEG, PNG, WebP, GIF or BMP file."}
+    base64 = {"type": "string", "format": "base64-image", "description": "A file's bytes as base64.", "minLength": 1}
+    image = file if form else base64
+    text = {"type": "string", "maxLength": limits.chars, "pattern": NO_NUL}
     needs = {
-        "image": {"required": ["image"], "properties": {"image": {"type": "string", "minLength": 1}}},
+        "image": {"required": ["image"], "properties": {"image": {"type": "string"}}},
         "text": {"required": ["text"], "properties": {"text": {"type": "string", "pattern": NOT_BLANK}}},
     }
-    schema = _object({"image": image, "text": text})
-    return {**schema, "required": [], "anyOf": [needs[modality] for modality in modalities]}
+    both = _object(image=image, text=text) if form else _object(image=_or_null(image), text=_or_null(text))
+    return {**both, "required": [], "anyOf": [needs[modality] for modality in modalities]}
 
 
-def form(modalities: tuple[str, ...], limits: Limits) -> dict[str, Any]:
-    """The schema of a multipart form."""
-    image = {"type": "string", "format": "binary", "description": "A JPEG, PNG, WebP, GIF or BMP file."}
-    schema = _object({"image": image, "text": {"type": "string", "maxLength": limits.chars, "pattern": NO_NUL}})
-    needs = {
-        "image": {"required": ["image"]},
-        "text": {"required": ["text"], "properties": {"text": {"pattern": NOT_BLANK}}},
-    }
-    return {**schema, "required": [], "anyOf": [needs[modality] for modality in modalities]}
-
-
-def _predict(service: Service) -> dict[str, Any]:
+def _predict(locked: bool) -> dict[str, Any]:
     body = {
-        "application/json": {"schema": {"oneOf": [_ref("Item"), _ref("Batch")]}},
+        "application/json": {"schema": {"oneOf": [_ref("Single"), _ref("Batch")]}},
         "multipart/form-data": {"schema": _ref("Form"), "encoding": {"image": {"contentType": "image/*"}}},
     }
-    codes = [code for code in ERRORS if code != "401" or service.token is not None]
+    codes = [code for code in ERRORS if code != "401" or locked]
     answers = _json({"oneOf": [_ref("Answer"), _ref("Answers")]})
     operation = _get("A label for one item, or for each of several.", answers, *codes)
     return {**operation, "requestBody": {"required": True, "content": body}}
 
 
-def _answer(modalities: tuple[str, ...]) -> dict[str, Any]:
+def _answer(modalities: tuple[str, ...], labels: int) -> dict[str, Any]:
     one: dict[str, Any] = {"label": {"type": "string"}, "confidence": {"type": "number", "minimum": 0, "maximum": 1}}
     used = {"type": "array", "items": {"enum": list(modalities)}, "minItems": 1}
-    return _object({**one, "top5": {"type": "array", "items": _object(one), "maxItems": 5}, "modalities": used})
+    best = {"type": "array", "items": _object(**one), "minItems": 1}
+    answer = _with(_object(**one, modalities=used), top5={**best, "maxItems": TOP}, top={**best, "maxItems": labels})
+    return {**answer, "oneOf": [{"required": ["top5"]}, {"required": ["top"]}]}
 
 
 def _get(summary: str, content: dict[str, Any], *errors: str) -> dict[str, Any]:
@@ -106,31 +102,30 @@ def _get(summary: str, content: dict[str, Any], *errors: str) -> dict[str, Any]:
     return {"summary": summary, "responses": responses}
 
 
-def _locked(service: Service) -> tuple[str, ...]:
-    return ("401",) if service.token is not None else ()
-
-
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
 def _status() -> dict[str, Any]:
-    return _object({"status": {"type": "string"}})
+    return _object(status={"type": "string"})
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object(**properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _with(schema: dict[str, Any], **optional: Any) -> dict[str, Any]:
+    return {**schema, "properties": {**schema["properties"], **optional}}
 
 
 def _items(most: int) -> dict[str, Any]:
     about = "Items; what is none gets an error of its own, and the others are answered."
-    return {
-        "type": "array",
-        "items": {"anyOf": [_ref("Item"), {}]},
-        "minItems": 1,
-        "maxItems": most,
-        "description": about,
-    }
+    anything = {"anyOf": [_ref("Item"), {}]}
+    return {"type": "array", "items": anything, "minItems": 1, "maxItems": most, "description": about}
 
 
 def _ref(name: str) -> dict[str, Any]:

@@ -39,12 +39,14 @@ def serve(run: Path, options: Options) -> None:
     """Serve a run until SIGTERM or SIGINT; then finish what was accepted and return.
 
     Raises:
-        RunError: not a run, LitServe is not installed, or the address is taken. ConfigError: a token that cannot be.
+        RunError: not a run, a package is missing, or the address is taken. ConfigError: a token that cannot be.
     """
     try:
-        import litserve  # noqa: F401
-    except ImportError:
-        raise RunError("serving needs LitServe; pip install 'plait[serve]'") from None
+        import python_multipart  # noqa: F401
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise RunError(f"serving needs {error.name}; pip install 'plait[serve]'") from None
     from PIL import Image
 
     from plait.runs.open import load
@@ -63,7 +65,7 @@ def serve(run: Path, options: Options) -> None:
     try:
         listener.listen(BACKLOG)
     except OSError as error:  # another server was bound to it at the same time, and was quicker
-        raise RunError(f"cannot listen on {host}:{port} ({error.strerror}); give another --host or --port") from None
+        raise _taken(host, port, error) from None
     if token is None and not _is_loopback(host):
         log("open_to_all", level=30, remedy="set PLAIT_TOKEN or --token-file: whoever reaches this address may ask")
     log(
@@ -76,15 +78,17 @@ def build(engine: Engine, options: Options, token: bytes | None = None) -> uvico
     """A server of an engine; ``run(sockets=[...])`` of it answers until it is told to stop."""
     import uvicorn
 
-    from plait.server.app import Server
-    from plait.server.protocol import protocol
-    from plait.server.service import Service
+    from plait.server.app import application
+    from plait.server.connections import connection
+    from plait.server.metrics import Metrics
+    from plait.server.predict import Predict
 
-    limits = options.limits
-    service = Service(engine, limits, token, options.batch, options.wait)
+    limits, metrics = options.limits, Metrics()
+    predict = Predict(engine, limits, metrics, options.batch, options.wait)
     config = uvicorn.Config(
-        Server(service).app,
-        http=protocol(limits, service.metrics),
+        application(predict, token),
+        http=connection(limits, metrics, lambda: server.should_exit),
+        loop="asyncio",
         ws="none",
         lifespan="on",
         log_config=None,
@@ -94,7 +98,8 @@ def build(engine: Engine, options: Options, token: bytes | None = None) -> uvico
         server_header=False,
         timeout_graceful_shutdown=int(limits.seconds + limits.body_seconds) + 1,
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    return server
 
 
 def read_token(file: Path | None) -> bytes | None:
@@ -122,14 +127,21 @@ def read_token(file: Path | None) -> bytes | None:
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket of an address, before any weights are read. Raises RunError where that cannot be."""
+    listener = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise RunError(f"cannot listen on {host}:{port} ({error.strerror}); give another --host or --port") from None
+        if listener is not None:
+            listener.close()
+        raise _taken(host, port, error) from None
     return listener
+
+
+def _taken(host: str, port: int, error: OSError) -> RunError:
+    return RunError(f"cannot listen on {host}:{port} ({error.strerror}); give another --host or --port")
 
 
 def _is_loopback(host: str) -> bool:

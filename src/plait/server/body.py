@@ -1,4 +1,4 @@
-"""A request's body as items: JSON with base64, or a multipart form."""
+"""A request's body as what it asks: JSON with base64, or a multipart form."""
 
 from __future__ import annotations
 
@@ -14,22 +14,29 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from plait.errors import and_more, did_you_mean
 from plait.server.items import Raw
-from plait.server.limits import Limits, RefusedError, text_too_long
+from plait.server.limits import Limits, RefusedError
 
 KEYS = ("image", "text")
 SHAPE = 'send {"image": BASE64, "text": "..."}, or {"items": [...]} for several'
 
 
 @dataclass(frozen=True)
-class Body:
-    """The items of one request; an item that cannot be one is the reason why. `batch`: they came as a list."""
+class Asked:
+    """One request.
+
+    Attributes:
+        items: an item that cannot be one is the reason why.
+        batch: they came as a list.
+        top: how many labels each answer is to have; None: it was not said.
+    """
 
     items: list[Raw | RefusedError]
     batch: bool
+    top: int | None
 
 
-def parse(content_type: str, body: bytes, limits: Limits) -> Body:
-    """Read a whole body.
+def parse(content_type: str, body: bytes, limits: Limits, labels: int) -> Asked:
+    """Read a whole body. `labels`: how many the run knows.
 
     Raises:
         RefusedError: 415 for another media type, 400 for a body that is not what its type says, 413 for too many items,
@@ -39,8 +46,8 @@ def parse(content_type: str, body: bytes, limits: Limits) -> Body:
     if not body:
         raise RefusedError(400, "empty", f"the body is empty; {SHAPE}")
     if media == "application/json":
-        return _from_json(body, limits)
-    return Body([asyncio.run(_from_form(content_type, body, limits))], batch=False)
+        return _from_json(body, limits, labels)
+    return asyncio.run(_from_form(content_type, body, limits, labels))
 
 
 def require_media_type(content_type: str) -> str:
@@ -51,23 +58,29 @@ def require_media_type(content_type: str) -> str:
     return media
 
 
-def _from_json(body: bytes, limits: Limits) -> Body:
+def _from_json(body: bytes, limits: Limits, labels: int) -> Asked:
     value = _load(body, limits)
     if not isinstance(value, dict):
         raise RefusedError(422, "shape", f"the body is a JSON {_kind(value)}; {SHAPE}")
     if "items" not in value:
-        raw = _item(value)
+        raw = _item(value, (*KEYS, "top"))
         if isinstance(raw, RefusedError):
             raise raw
-        return Body([raw], batch=False)
-    _require_keys(value, ("items",))
+        return Asked([raw], batch=False, top=_top(value.get("top"), labels))
+    _require_keys(value, ("items", "top"))
     items = value["items"]
     if not isinstance(items, list) or not items:
         raise RefusedError(422, "shape", f"items is a JSON {_kind(items) if items != [] else 'list of none'}; {SHAPE}")
-    if len(items) > limits.items:
-        message = f"{len(items):,} items, more than {limits.items}; send several requests, or raise --max-items"
-        raise RefusedError(413, "too_many_items", message)
-    return Body([_item(item) for item in items], batch=True)
+    limits.require("items", len(items))
+    return Asked([_item(item, KEYS) for item in items], batch=True, top=_top(value.get("top"), labels))
+
+
+def _top(value: Any, labels: int) -> int | None:
+    if value is None:
+        return None
+    if type(value) in (int, float) and 1 <= value <= labels and value == int(value):  # 3.0 is whole, true is no number
+        return int(value)
+    raise RefusedError(422, "top", f"top is no whole number from 1 to {labels}, the number of labels; send one that is")
 
 
 def _load(body: bytes, limits: Limits) -> Any:
@@ -87,11 +100,11 @@ def _load(body: bytes, limits: Limits) -> Any:
         raise RefusedError(400, "json", f"JSON with a number of too many digits; {SHAPE}") from None
 
 
-def _item(value: Any) -> Raw | RefusedError:
+def _item(value: Any, known: tuple[str, ...]) -> Raw | RefusedError:
     if not isinstance(value, dict):
         return RefusedError(422, "shape", f"an item is a JSON {_kind(value)}; send an object with image, text or both")
     try:
-        _require_keys(value, KEYS)
+        _require_keys(value, known)
     except RefusedError as refusal:
         return refusal
     for key in KEYS:
@@ -112,7 +125,7 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-async def _from_form(content_type: str, body: bytes, limits: Limits) -> Raw:
+async def _from_form(content_type: str, body: bytes, limits: Limits, labels: int) -> Asked:
     _, options = parse_options_header(content_type)
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
         raise RefusedError(415, "media_type", "a form in another charset; send it in UTF-8")
@@ -121,29 +134,31 @@ async def _from_form(content_type: str, body: bytes, limits: Limits) -> Raw:
         yield body
 
     parser = MultiPartParser(
-        Headers({"content-type": content_type}), whole(), max_files=2, max_fields=2, max_part_size=4 * limits.chars
+        Headers({"content-type": content_type}), whole(), max_files=2, max_fields=3, max_part_size=4 * limits.chars
     )
     try:
         form = await parser.parse()
     except (MultiPartException, ValueError, KeyError) as error:
-        if str(getattr(error, "message", "")).startswith("Part exceeded"):
-            raise text_too_long(limits) from None
-        reason = error.message if isinstance(error, MultiPartException) else "invalid"
+        reason = error.message if isinstance(error, MultiPartException) else "Invalid multipart data"
+        if reason.startswith("Part exceeded"):
+            limits.require("chars", parser.max_part_size)
         message = f"the body is no multipart form ({reason.rstrip('.')}); send fields image (a file) and text"
         raise RefusedError(400, "multipart", message) from None
     try:
-        return await _fields(form)
+        return await _fields(form, labels)
     finally:
         await form.close()
 
 
-async def _fields(form: FormData) -> Raw:
-    _require_keys({name: None for name, _ in form.multi_items()}, KEYS)
+async def _fields(form: FormData, labels: int) -> Asked:
+    _require_keys({name: None for name, _ in form.multi_items()}, (*KEYS, "top"))
     if len(form.multi_items()) > len(form) or not form:
         raise RefusedError(422, "shape", "give one image, one text or one of each; send several items as JSON")
-    image, text = form.get("image"), form.get("text")
+    image, text, top = form.get("image"), form.get("text"), form.get("top")
     if isinstance(image, str):
         raise RefusedError(422, "shape", "image is a form field without a file; send the file's bytes with a filename")
     if isinstance(text, UploadFile):
         raise RefusedError(422, "shape", "text is a file; send it as a plain form field")
-    return Raw(None if image is None else await image.read(), text)
+    number = int(top[:9]) if isinstance(top, str) and top.isdecimal() else top
+    raw = Raw(None if image is None else await image.read(), text)
+    return Asked([raw], batch=False, top=_top(number, labels))
