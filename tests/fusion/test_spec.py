@@ -8,8 +8,9 @@ import torch
 from whole import NAMES, POOLED, SPECS, TALL, filled, rows
 
 from plait.errors import RunError
+from plait.fusion.early import EARLY
 from plait.fusion.late import LateFusion
-from plait.fusion.spec import EARLY, MODELS, HeadSpec, build_model, early_head, modalities_of
+from plait.fusion.spec import MODELS, HeadSpec, build_model, early_head, modalities_of
 
 
 def test_modalities_of() -> None:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.early.huse import HuseHead
+from plait.fusion.early import EARLY
+from plait.fusion.early.huse import Head as HuseHead
 from plait.fusion.inputs import HeadInputs, logits
-from plait.fusion.spec import EARLY, build_model
+from plait.fusion.spec import build_model
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.fitter import Fitter, Task
 from plait.training.heads.logistic import Answers

@@ -22,7 +22,7 @@ from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import ConfigError, EncoderError
 from plait.fusion.calibration import fit_temperature
-from plait.fusion.early.towers import TowersHead
+from plait.fusion.early.towers import Head as TowersHead
 from plait.fusion.inputs import HeadInputs, logits
 from plait.pipeline.models import fit_model
 from plait.pipeline.prepare import Preparation

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from plait.fusion.early import EARLY
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.late import KINDS, LateFusion
 from plait.fusion.modality import MODALITIES
 from plait.fusion.model import Model
-from plait.fusion.spec import EARLY
 from plait.report.metrics import calibration_error
 from plait.training.heads.fitter import Fitter, Task
 from telling import accuracy, config, generator, modalities, said, unequal

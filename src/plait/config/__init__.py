@@ -2,6 +2,7 @@
 
 from plait.config.load import configure, presets, with_values
 from plait.config.sections import (
+    EARLY_HEADS,
     TFIDF,
     AngleConfig,
     AngleForm,
@@ -23,6 +24,7 @@ from plait.config.sections import (
 )
 
 __all__ = [
+    "EARLY_HEADS",
     "TFIDF",
     "AngleConfig",
     "AngleForm",

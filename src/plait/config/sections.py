@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from plait.errors import did_you_mean
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -14,7 +17,19 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 
 ModelChoice = Literal["auto", "image", "text", "late", "early"]
 LateChoice = Literal["auto", "mean", "product", "weighted", "stacking"]
-EarlyChoice = Literal["mlp", "towers", "huse"]
+# An early head is a file in that folder, and its name the choice: a new one needs no other place.
+EARLY_HEADS = sorted(
+    file.stem for file in (Path(__file__).parents[1] / "fusion" / "early").glob("[a-z]*.py") if file.stem != "base"
+)
+
+
+def _early_head(name: str) -> str:
+    if name not in EARLY_HEADS:
+        raise ValueError(f"no early head '{name}'.{did_you_mean(name, EARLY_HEADS)}")
+    return name
+
+
+EarlyChoice = Annotated[str, AfterValidator(_early_head)]
 # Which layers of an encoder are trained: none, every one, or those from number N on (0 is the stem or embeddings).
 Layers = Literal["frozen", "all"] | Annotated[int, Field(ge=0)]
 AngleForm = Literal["reference", "paper"]

@@ -9,16 +9,12 @@ from typing import Any
 from torch import nn
 
 from plait.errors import RunError
-from plait.fusion.early.huse import HuseHead
-from plait.fusion.early.mlp import EarlyHead
-from plait.fusion.early.towers import TowersHead
+from plait.fusion.early import EARLY, EarlyHead
 from plait.fusion.late import KINDS, LateFusion
 from plait.fusion.modality import MODALITIES, ExpertSpec, ModalityHead, Part, Shape
 from plait.fusion.model import Model
 
 MODELS = ("image", "text", "late", "early")
-Early = EarlyHead | TowersHead | HuseHead
-EARLY: dict[str, type[Early]] = {"mlp": EarlyHead, "towers": TowersHead, "huse": HuseHead}
 Experts = Mapping[str, tuple[ExpertSpec, ...]]
 
 
@@ -69,7 +65,7 @@ class HeadSpec:
         return cls(values["model"], Shape(**shape), experts, values["late"], values["early"])
 
 
-def early_head(kind: str, shape: Shape) -> Early:
+def early_head(kind: str, shape: Shape) -> EarlyHead:
     """An untrained head of early fusion: ``mlp``, ``towers`` or ``huse``; the latter two need ``shape.towers``."""
     return EARLY[kind](shape)
 

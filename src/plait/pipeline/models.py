@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from plait.fusion.early import EARLY
 from plait.fusion.modality import MODALITIES
 from plait.pipeline.prepare import Preparation, with_scores
 from plait.training.encoders.folder import key_of
 from plait.training.encoders.joint import JointRows, tune_joint
-from plait.training.heads.fitter import EARLY_NOTES, FittedModel, Fitter
+from plait.training.heads.fitter import FittedModel, Fitter
 
 
 def fit_model(prepared: Preparation, fitter: Fitter, model: str) -> FittedModel:
@@ -39,7 +40,7 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     tuned = frozenset(s for s in MODALITIES if getattr(config.joint, s) != "frozen")
     train, val = (prepared.inputs_of(pairs, joint.encoders) for pairs in (prepared.train_pairs, val_pairs))
     now = replace(task, train=train, val=val, seen=task.seen | tuned)
-    note = f"{EARLY_NOTES[config.head.early]}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
+    note = f"{EARLY[config.head.early].note}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
     fitter = Fitter(now, config, prepared.device)
     finished = fitter.finish_early(joint.head, joint.curve, time.perf_counter() - start, note)
     return replace(finished, encoders=with_scores(joint.encoders, finished.scores))

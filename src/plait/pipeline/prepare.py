@@ -28,6 +28,7 @@ from plait.errors import DataError, setting
 from plait.features.encode import encode
 from plait.features.sizing import sized
 from plait.features.store import FeatureStore
+from plait.fusion.early import EARLY
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import MODALITIES, Part
 from plait.inference.torch_head import to_inputs
@@ -226,7 +227,7 @@ class Preparation:
             classes=len(self.labels),
             seen=self.seen,
             val_seen=self.val_seen,
-            class_vectors=self._class_vectors() if self.config.head.early == "huse" else None,
+            class_vectors=self._class_vectors() if EARLY[self.config.head.early].reads_class_names else None,
             parts=self._parts(),
             sparse=self._sparse(),
         )

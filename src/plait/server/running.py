@@ -78,10 +78,10 @@ def build(engine: Engine, options: Options, token: bytes | None = None) -> uvico
     """A server of an engine; ``run(sockets=[...])`` of it answers until it is told to stop."""
     import uvicorn
 
-    from plait.server.routes import application
     from plait.server.connections import connection
     from plait.server.metrics import Metrics
     from plait.server.predict import Predict
+    from plait.server.routes import application
 
     limits, metrics = options.limits, Metrics()
     predict = Predict(engine, limits, metrics, options.batch, options.wait)

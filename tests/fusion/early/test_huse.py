@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.errors import ConfigError
-from plait.fusion.early.huse import HuseHead
+from plait.fusion.early.huse import Head as HuseHead
+from plait.fusion.huse_terms import modal_gap
 from plait.fusion.modality import Shape
 from plait.training.heads.loss import row_losses
-from plait.training.objectives.huse import modal_gap
 
 LOG_PRIOR = torch.tensor([0.5, 0.3, 0.2]).log()
 Rows = dict[str, Tensor]

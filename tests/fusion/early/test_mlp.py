@@ -5,17 +5,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.early.mlp import EarlyHead
+from plait.fusion.early.mlp import Head as MlpHead
 from plait.fusion.modality import Shape
 
 LOG_PRIOR = torch.tensor([0.5, 0.3, 0.2]).log()
 Rows = dict[str, Tensor]
 
 
-def made() -> EarlyHead:
+def made() -> MlpHead:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        head = EarlyHead(Shape.of({"image": 4, "text": 6}, 3, hidden=8, dropout=0.0))
+        head = MlpHead(Shape.of({"image": 4, "text": 6}, 3, hidden=8, dropout=0.0))
         for vector in head.missing.values():
             torch.nn.init.normal_(vector)
     head.prepare(*drawn(50, 1), LOG_PRIOR)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plait.fusion.early.towers import TowersHead
+from plait.fusion.early.towers import Head as TowersHead
 from plait.fusion.modality import Shape
 
 LOG_PRIOR = torch.tensor([0.5, 0.3, 0.2]).log()

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from plait.config import Config
 from plait.fusion.calibration import RANGE
-from plait.fusion.early.towers import TowersHead
+from plait.fusion.early.towers import Head as TowersHead
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.late import LateFusion
 from plait.fusion.modality import MODALITIES, Part, Shape, prior

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.early.huse import HuseHead
+from plait.fusion.early import EARLY
+from plait.fusion.early.huse import Head as HuseHead
+from plait.fusion.huse_terms import class_distances, class_level, modal_gap, semantic_graph
 from plait.fusion.modality import Shape
-from plait.fusion.spec import EARLY, early_head
+from plait.fusion.spec import early_head
 from plait.training.heads.descent import Copies
 from plait.training.heads.loss import row_losses
-from plait.training.objectives.huse import class_distances, class_level, modal_gap, semantic_graph
 
 SHAPE = Shape.of({"image": 4, "text": 6}, 3, dropout=0.0, towers={"image": (7, 5), "text": (5,)})
 TARGETS = torch.tensor([0, 1, 2, 0, 1])

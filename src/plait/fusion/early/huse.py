@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plait.config import HeadConfig
 from plait.errors import ConfigError
+from plait.fusion.early.base import EarlyHead, Rows
+from plait.fusion.huse_terms import class_distances, class_level, modal_gap, semantic_graph
 from plait.fusion.modality import MODALITIES, Shape, Standardise
 
 SCALE = 10.0
 
 
-class HuseHead(nn.Module):
+class Head(EarlyHead):
     """Towers that end in one normalised space with one classifier (Narayana et al. 2019, "HUSE: Hierarchical
     Universal Semantic Embeddings").
 
@@ -27,7 +31,7 @@ class HuseHead(nn.Module):
 
     Attributes:
         class_distance: (K, K) cosine distances of the class names, a buffer for the semantic-graph loss; at first all
-            classes are at distance 1 from one another. Whoever trains the head sets it.
+            classes are at distance 1 from one another; see `begin`.
         graph, gap, margin: weights of the graph and gap losses and the margin of the former, for training only; they
             are not part of the state.
 
@@ -37,11 +41,12 @@ class HuseHead(nn.Module):
         ConfigError: the towers end in different widths.
     """
 
+    note = "HUSE"
+    reads_class_names = True
     class_distance: Tensor
-    log_prior: Tensor
 
     def __init__(self, shape: Shape):
-        super().__init__()
+        super().__init__(shape)
         ends = {s: shape.towers[s][-1] for s in MODALITIES}
         if len(set(ends.values())) > 1:
             raise ConfigError(
@@ -49,7 +54,6 @@ class HuseHead(nn.Module):
                 "one space needs the same last number in both"
             )
         self.graph, self.gap, self.margin = 1.0, 1.0, 0.7
-        self.register_buffer("log_prior", torch.zeros(shape.classes))
         self.register_buffer("class_distance", 1 - torch.eye(shape.classes))
         self.towers = nn.ModuleDict(
             {s: _tower(shape.dims[s], shape.towers[s], shape.tower_dropout) for s in MODALITIES}
@@ -57,11 +61,40 @@ class HuseHead(nn.Module):
         self.scale = nn.Parameter(torch.tensor(SCALE))
         self.classifier = nn.Linear(ends[MODALITIES[0]], shape.classes)
 
+    @classmethod
+    def sizes(cls, config: HeadConfig) -> dict[str, Any]:
+        huse = config.huse
+        return {"towers": {"image": huse.image, "text": huse.text}, "tower_dropout": huse.dropout}
+
+    def begin(self, config: HeadConfig, class_vectors: Tensor | None) -> None:
+        """Take the weights of the losses, and the distances of the class names; without any all are equally far."""
+        huse = config.huse
+        self.graph, self.gap, self.margin = huse.graph, huse.gap, huse.margin
+        classes = torch.eye(len(self.log_prior)) if class_vectors is None else class_vectors
+        self.class_distance = class_distances(classes)
+
+    def losses(self, features: Rows, present: Rows, targets: Tensor, label_smoothing: float) -> tuple[Tensor, Tensor]:
+        """The sum of the three terms, weighted as the head says.
+
+        A term counts by its mean over the rows that it is defined for (the gap: those with both modalities, the
+        others: those with any), however many rows lack a modality.
+        """
+        embeddings = self.embed(features, present)
+        answers = self.classify(embeddings)
+        any_modality, both = present["image"] | present["text"], present["image"] & present["text"]
+        losses = _shared(class_level(answers, present, targets, label_smoothing), any_modality)
+        if self.graph:
+            graph = semantic_graph(embeddings, present, targets, self.class_distance, self.margin)
+            losses = losses + self.graph * _shared(graph, any_modality)
+        if self.gap:
+            losses = losses + self.gap * _shared(modal_gap(embeddings, present), both)
+        return self.pool(answers, present), losses
+
     def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
         """Take standardisation and class prior from the training rows."""
         for modality in MODALITIES:
             self.towers[modality][0].fit(features[modality][present[modality]])  # type: ignore[index]
-        self.log_prior = log_prior
+        super().prepare(features, present, log_prior)
 
     def embed(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """(B, D) embeddings of each modality, of length 1; zeros where the modality is missing."""
@@ -83,6 +116,11 @@ class HuseHead(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         return self.pool(self.classify(self.embed(features, present)), present)
+
+
+def _shared(losses: Tensor, counted: Tensor) -> Tensor:
+    """(B,) losses, 0 where not counted, enlarged so that their mean over all rows is that over those counted."""
+    return losses * (len(losses) / counted.sum().clamp_min(1))
 
 
 def _tower(dim: int, widths: tuple[int, ...], dropout: float) -> nn.Sequential:

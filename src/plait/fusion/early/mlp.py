@@ -1,4 +1,4 @@
-"""Early (feature-level) fusion."""
+"""Early fusion by an MLP on projected features."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from plait.fusion.early.base import EarlyHead
 from plait.fusion.modality import MODALITIES, Shape, Standardise
 
 
-class EarlyHead(nn.Module):
+class Head(EarlyHead):
     """Concatenation of the projected modalities, then an MLP (after Gallo et al. 2020, "Image and Text fusion for
     UPMC Food-101 using BERT and CNNs").
 
@@ -18,10 +19,11 @@ class EarlyHead(nn.Module):
     modality is replaced by a learned vector; where both are missing the answer is the class prior.
     """
 
+    note = "concatenation MLP"
+
     def __init__(self, shape: Shape):
-        super().__init__()
+        super().__init__(shape)
         hidden = shape.hidden
-        self.register_buffer("log_prior", torch.zeros(shape.classes))
         self.standardise = nn.ModuleDict({s: Standardise(shape.dims[s]) for s in MODALITIES})
         self.project = nn.ModuleDict(
             {
@@ -46,7 +48,7 @@ class EarlyHead(nn.Module):
         """Take standardisation and class prior from the training rows."""
         for modality in MODALITIES:
             self.standardise[modality].fit(features[modality][present[modality]])  # type: ignore[operator]
-        self.log_prior = log_prior
+        super().prepare(features, present, log_prior)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         parts = []

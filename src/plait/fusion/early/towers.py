@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from plait.config import HeadConfig
+from plait.fusion.early.base import EarlyHead
 from plait.fusion.modality import MODALITIES, Shape
 
 
-class TowersHead(nn.Module):
+class Head(EarlyHead):
     """Linear and ReLU layers for each modality, concatenated before one softmax layer.
 
     With widths (128,) for the 1280 numbers of an EfficientNetV2-S and (512, 256, 128) for the 1024 of a text encoder
@@ -24,15 +27,16 @@ class TowersHead(nn.Module):
     Widths come from ``shape.towers[s]``; raises KeyError where a modality has none.
     """
 
+    note = "towers"
+
     def __init__(self, shape: Shape):
-        super().__init__()
-        self.register_buffer("log_prior", torch.zeros(shape.classes))
+        super().__init__(shape)
         self.towers = nn.ModuleDict({s: _tower(shape.dims[s], shape.towers[s]) for s in MODALITIES})
         self.output = nn.Linear(sum(shape.towers[s][-1] for s in MODALITIES), shape.classes)
 
-    def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
-        """Take the class prior of the training rows; their features are not looked at."""
-        self.log_prior = log_prior
+    @classmethod
+    def sizes(cls, config: HeadConfig) -> dict[str, Any]:
+        return {"towers": {"image": config.towers.image, "text": config.towers.text}}
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
         parts = [torch.where(present[s][:, None], self.towers[s](features[s]), 0.0) for s in MODALITIES]

@@ -10,15 +10,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from plait.config import Config, HuseConfig, TowersConfig
+from plait.config import Config
 from plait.encoders.pair import EncoderPair
 from plait.fusion.calibration import fit_temperature
-from plait.fusion.early.huse import HuseHead
+from plait.fusion.early import EARLY, EarlyHead
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.late import KINDS, LateFusion, Opinions, fit_late
 from plait.fusion.modality import MODALITIES, ExpertSpec, ModalityHead, Part, Shape, prior
 from plait.fusion.model import Model
-from plait.fusion.spec import Early, HeadSpec, build_model, early_head
+from plait.fusion.spec import HeadSpec, build_model, early_head
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.experts import ExpertFit, Rows, SparseRows, fit_linear, fit_mlp, heard_elsewhere
 from plait.training.heads.logistic import Answers
@@ -35,9 +35,7 @@ from plait.training.heads.pools import (
 )
 from plait.training.heads.practice import Practice
 from plait.training.loop import Curve, seeded
-from plait.training.objectives.huse import class_distances
 
-EARLY_NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
 MOST = 10.0  # weight of a held-out row, of the average, at most
 CROSS_FIT = 2000  # training rows, up to which every row is held out once: few validation rows say too little
 
@@ -186,11 +184,8 @@ class Fitter:
         }
         if model in MODALITIES:
             parts = {model: parts[model]}
-        sections: dict[str, TowersConfig | HuseConfig] = {"towers": head.towers, "huse": head.huse}
-        section = sections.get(head.early)
-        towers = {"image": section.image, "text": section.text} if section and model == "early" else {}
-        dropout = head.huse.dropout if head.early == "huse" else 0.0
-        return Shape(parts, self.task.classes, head.kind, head.hidden, head.dropout, towers, dropout)
+        sizes = EARLY[head.early].sizes(head) if model == "early" else {}
+        return Shape(parts, self.task.classes, head.kind, head.hidden, head.dropout, **sizes)
 
     def _parts(self, modality: str) -> tuple[Part, ...]:
         """The parts of a modality as they are before any scores."""
@@ -319,12 +314,12 @@ class Fitter:
         for k, head in zip(folds, heads[1:], strict=True):
             rows = (task.folds == k).nonzero()[:, 0]
             oof[rows] = logits(head, task.train.rows(rows))
-        note = EARLY_NOTES[self.config.head.early]
+        note = EARLY[self.config.head.early].note
         if swap:
             note += "; " + ", ".join(f"{share:.0%} of {s} features swapped in training" for s, share in swap.items())
         return self.finish_early(heads[0], fitted.curve, fitted.seconds, note, oof if folds else None)
 
-    def new_early(self) -> Early:
+    def new_early(self) -> EarlyHead:
         """An untrained head of the configured early fusion: seeded weights, statistics and prior of the training rows.
 
         Raises:
@@ -333,10 +328,7 @@ class Fitter:
         with seeded(self.config.seed):
             head = early_head(self.config.head.early, self.shape("early"))
         head.prepare(self.task.train.features, self.task.train.present, self.log_prior)
-        if isinstance(head, HuseHead):
-            huse, vectors = self.config.head.huse, self.task.class_vectors
-            head.graph, head.gap, head.margin = huse.graph, huse.gap, huse.margin
-            head.class_distance = class_distances(torch.eye(self.task.classes) if vectors is None else vectors)
+        head.begin(self.config.head, self.task.class_vectors)
         return head
 
     def finish_early(

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from plait.config import AngleConfig, AngleForm
 from plait.devices import in_32_bits
-from plait.training.objectives.vectors import TINY, unit
+from plait.fusion.vectors import TINY, unit
 
 POSITIVE = 0.8  # in_batch: pairs with at least this score belong together
 

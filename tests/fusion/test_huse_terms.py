@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from plait.training.objectives.huse import class_distances, class_level, modal_gap, semantic_graph
+from plait.fusion.huse_terms import class_distances, class_level, modal_gap, semantic_graph
 
 Rows = dict[str, Tensor]
 # Row 0 has both modalities, row 1 only its text, row 2 only its image.

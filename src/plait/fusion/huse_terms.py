@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.devices import in_32_bits
-from plait.training.objectives.vectors import unit
+from plait.fusion.vectors import unit
 
 PerModality = Mapping[str, Tensor]
 
