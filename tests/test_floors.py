@@ -22,7 +22,7 @@ FLOORS = {
     5: "inference training",
     6: "report runs",
     7: "pipeline",
-    8: "app export server",
+    8: "app export search server",
     9: "cli __init__ __main__",
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts.split()}

@@ -18,6 +18,7 @@ from plait.cli.export import export
 from plait.cli.fit import fit
 from plait.cli.predict import predict
 from plait.cli.presets import presets, show_config
+from plait.cli.search import search
 from plait.cli.serve import serve
 from plait.cli.tune import tune
 from plait.errors import PlaitError, spoken_by_flags
@@ -38,6 +39,7 @@ app.command()(fit)
 app.command()(evaluate)
 app.command()(predict)
 app.add_typer(tune, name="tune")
+app.command()(search)
 app.command()(export)
 app.command()(serve)
 app.command("app")(app_command)

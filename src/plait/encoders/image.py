@@ -128,7 +128,10 @@ def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path, la
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
     model.to(memory_format=torch.contiguous_format)  # safetensors stores no other layout
     config = {"pretrained_cfg": plain, **({"label_names": labels} if labels else {})}
-    save_for_hf(model, str(folder), model_config=config, safe_serialization=True)
+    # Older versions of timm do not remember what a network was built from.
+    save_for_hf(
+        model, str(folder), model_config=config, model_args=getattr(model, "network", None), safe_serialization=True
+    )
     model.to(memory_format=torch.channels_last)
 
 
@@ -171,6 +174,8 @@ def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Modu
 def _created(name: str, architecture: str, pretrained: bool, first: str, arguments: dict[str, Any]) -> torch.nn.Module:
     """timm's model; `name` is what the user calls it, `first` what is to be done before anything else without it."""
     import timm
+
+    import plait.encoders.blocks  # noqa: F401 - timm then knows the networks that a search finds
 
     remedy = f"{first}check the network, give a folder ({setting('image.model=local-dir:FOLDER')}), or train from "
     remedy += f"scratch ({setting('image.pretrained=false')})"

@@ -27,7 +27,11 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
 
     Raises DataError where there are no rows, PlaitError where the file cannot be written.
     """
-    html = render(evaluation)
+    write_page(render(evaluation), path)
+
+
+def write_page(html: str, path: Path) -> None:
+    """Write a page whole or not at all. Raises PlaitError where the file cannot be written."""
     try:
         with replacing(path) as draft:
             draft.write_text(html, encoding="utf-8", errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,6 +43,7 @@ class TunedImage:
 def tune_image(
     train: Rows, val: Rows, classes: int, config: ImageConfig, *,
     seed: int = 0, device: torch.device | str = "cpu", checkpoint: Path | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> TunedImage:  # fmt: skip
     """Train a timm model on the rows that have an image.
 
@@ -48,6 +51,7 @@ def tune_image(
         val: rows that choose the best epoch.
         classes: K.
         checkpoint: file to go on from where it exists, written after every epoch.
+        callbacks: Lightning's, to follow the training; what they raise ends it.
 
     Raises:
         EncoderError: weights that cannot be had, an image size too small for the network, or too little memory.
@@ -74,7 +78,7 @@ def tune_image(
             if config.pretrained and not (checkpoint and checkpoint.is_file()):
                 _start_classifier(task, device)
             best = KeepBest()
-            run_trainer(task, (None, None), [SeedEpochs(seed), best], loop)
+            run_trainer(task, (None, None), [SeedEpochs(seed), best, *callbacks], loop)
     kept = task.ema.module if task.ema is not None else model
     return TunedImage(kept.cpu().eval(), settings, best.curve, time.perf_counter() - start)
 

@@ -1,0 +1,1 @@
+"""Training-aware architecture search: a network fitted to the pictures and to the machine (Tan & Le 2021)."""

@@ -1,0 +1,297 @@
+"""A search from rows to the folder of the network found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+from collections import deque
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from plait import __version__
+from plait.config import Config
+from plait.data.checks import require_classes
+from plait.data.pairs import Pairs, open_image
+from plait.data.partition import Partition
+from plait.data.sketch import Sketch
+from plait.data.unreadable import Tally
+from plait.devices import pick_device
+from plait.encoders.image import LOCAL, create_model, data_config
+from plait.errors import ConfigError, DataError, RunError
+from plait.progress import say
+from plait.search.measure import Stepper, params_of
+from plait.search.proxy import Heritage, Proxy, some
+from plait.search.report import write_report
+from plait.search.reward import front, reward
+from plait.search.settings import Plan
+from plait.search.space import Space, sizes_for, starting_point
+from plait.search.study import ASKING, JOURNAL, LOCK, WORKERS, Journal, choices_of
+from plait.search.trials import Trials, best_of, facts_of
+from plait.training.encoders.folder import FACTS
+from plait.training.encoders.images import Rows, unreadable
+from plait.training.encoders.tuner import Tuner
+
+FOUND, REPORT, MODEL, START, FINAL = "search.json", "report.html", "model", "start", "final.lock"
+LOOKED_AT, LARGEST = 200, 224  # pictures whose size is looked at, and the largest input that follows from it
+
+
+def search(parts: Partition, config: Config, plan: Plan, out: Path, overwrite: bool = False) -> dict[str, Any]:
+    """Find a network for pictures and machine, and train it to the end.
+
+    A killed search goes on where it was, several processes may work on one folder, and a finished one is left alone.
+
+    Args:
+        parts: rows that train, and that networks are compared on.
+        config: ``image``, ``seed`` and ``device`` are used; ``image.train`` is the final training.
+        plan: what to do.
+        out: folder of the study, ``search.json``, ``report.html`` and ``model``, a timm folder.
+
+    Returns:
+        What ``search.json`` says.
+
+    Raises:
+        RunError: the folder holds something else. ConfigError: limits or a budget that nothing meets, settings that
+            do not go with a search, or a name that is no point of the space.
+        DataError: one class, no readable pictures, or pictures too small.
+    """
+    return _Search(parts, config, plan, out, overwrite).run()
+
+
+@dataclass
+class _Search:
+    parts: Partition
+    config: Config
+    plan: Plan
+    out: Path
+    overwrite: bool
+
+    def run(self) -> dict[str, Any]:
+        if self.config.image.train.stages is not None:
+            raise ConfigError("image.train.stages names sizes, which a search chooses; leave it null")
+        _ = self.tuner, self.space, self.heritage  # their errors come before anything is written
+        for name in self.plan.warm_start:
+            starting_point(self.space, name)
+        self._claim()
+        journal = Journal(self.out, self.plan.sampler, self.config.seed)
+        self._require_same(journal)
+        trials = Trials(journal, self.space, self.plan, self._proxy(), self._stepper())
+        with journal.working():
+            trials.run()
+            if journal.others():
+                say("other processes are at their last trials; the last of them trains the network found")
+                return self._facts(trials)
+            return self._finish(trials)
+
+    @cached_property
+    def tuner(self) -> Tuner:
+        """Of the whole training rows."""
+        labels = require_classes(self.parts.train)
+        for pairs, which in ((self.parts.train, "training"), (self.parts.val, "validation")):
+            if not pairs.has_image.any():
+                raise DataError(f"{pairs.source}: no {which} row has an image; name the column with --set data.image")
+        device = pick_device(self.config.device)
+        return Tuner(self.parts.train, self.parts.val, labels, self.config, device, Tally(self.config.data.strict))
+
+    @cached_property
+    def space(self) -> Space:
+        size = self.config.image.size or _usual_size(self.parts.train)
+        return Space(sizes_for(size, self.parts.train.source))
+
+    @cached_property
+    def heritage(self) -> Heritage:
+        if self.plan.inherit is None:
+            return Heritage(data_config(self.space.smallest.build(0), self.space.sizes[-1]))
+        source = create_model(self.plan.inherit, True)
+        return Heritage(data_config(source, self.space.sizes[-1]), source)
+
+    def _claim(self) -> None:
+        if self.out.is_file():
+            raise RunError(f"--out '{self.out}' is a file; give a folder")
+        if self.overwrite:
+            for name in (JOURNAL, FOUND, REPORT, LOCK, ASKING, FINAL):
+                (self.out / name).unlink(missing_ok=True)
+            for name in (MODEL, START, WORKERS, f".{MODEL}.training"):
+                shutil.rmtree(self.out / name, ignore_errors=True)
+        started = {JOURNAL, LOCK, ASKING, WORKERS}
+        if (
+            self.out.is_dir()
+            and not (self.out / JOURNAL).is_file()
+            and {one.name for one in self.out.iterdir()} - started
+        ):
+            raise RunError(f"--out '{self.out}' is not empty; choose another folder, or replace it with --overwrite")
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"--out '{self.out}' cannot be written: {error.strerror}; choose another folder") from None
+
+    def _require_same(self, journal: Journal) -> None:
+        """Raise RunError where the folder's study is of other rows or settings; look at the rows where it is new."""
+        rows = {"rows": self.tuner.key("image"), "space": _plain(self.space.choices)}
+        inputs = _plain(rows | self.plan.facts)
+        known = journal.attribute("inputs")
+        if known is None:
+            self._look()
+            journal.note("inputs", inputs)
+        elif known != inputs:
+            names = ", ".join(sorted(key for key in inputs if known.get(key) != inputs[key]))
+            raise RunError(
+                f"--out '{self.out}' holds a search with other {names}; repeat that command to go on with it, choose "
+                "another --out, or start anew with --overwrite"
+            )
+
+    def _look(self) -> None:
+        for pairs in (self.parts.train, self.parts.val):
+            problems = unreadable(pairs, self.config.image.workers)
+            self.tuner.tally.report(pairs, problems, int(pairs.has_image.sum()))
+
+    def _proxy(self) -> Proxy:
+        rows = [some(self.parts.train, self.plan.rows, self.config.seed)]
+        rows.append(some(self.parts.val, self.plan.rows, self.config.seed))
+        train, val = (Rows(pairs, self.tuner.targets(pairs)) for pairs in rows)
+        labels, seed = len(self.tuner.labels), self.config.seed
+        device = pick_device(self.config.device)
+        return Proxy(train, val, labels, self.config.image, self.heritage, self.plan.epochs, seed, device)
+
+    def _stepper(self) -> Stepper:
+        return Stepper(self.config.image.train, pick_device(self.config.device), len(self.tuner.labels))
+
+    def _finish(self, trials: Trials) -> dict[str, Any]:
+        """Train the best network to the end, in one process."""
+        facts = self._facts(trials)
+        best = facts["best"]
+        kept = _read(self.out / FOUND)
+        if kept is not None and kept.get("final", {}).get("trial") == best and (self.out / MODEL / FACTS).is_file():
+            facts["final"] = kept["final"]
+            if kept["trials"] == _plain(facts["trials"]):
+                say(f"'{self.out}' holds this search, finished; there is nothing to do")
+            else:
+                self._write(facts)
+            return facts
+        try:
+            with FileLock(self.out / FINAL, timeout=0):
+                self._write(facts)
+                facts["final"] = self._final(trials, best)
+                self._write(facts)
+        except Timeout:
+            say("another process trains the network found")
+        return facts
+
+    def _final(self, trials: Trials, number: int) -> dict[str, Any]:
+        """The full training of a trial's network; what came of it."""
+        trial = trials.journal.trials[number]
+        network = self.space.network(choices_of(trial))
+        say(f"training the network of trial {number} to the end: {self.config.image.train.epochs} epochs")
+        start = self.out / START / str(number)
+        share = self.heritage.write(network, start)
+        if self.plan.inherit is not None:
+            sketch = Sketch.load(Path(self.plan.inherit.removeprefix(LOCAL)))
+            if sketch is not None:
+                sketch.save(start)
+        image = self.heritage.config(self.config.image, network, start)
+        tuner = Tuner(
+            self.tuner.train, self.tuner.val, self.tuner.labels, self.config.model_copy(update={"image": image}),
+            self.tuner.device, self.tuner.tally,
+        )  # fmt: skip
+        done = tuner.tune("image", self.out / MODEL, overwrite=True)
+        shutil.rmtree(self.out / START)
+        kept = min(done["curve"], key=lambda epoch: epoch["val_loss"])
+        known = trial.user_attrs
+        found = reward(
+            kept["val_accuracy"], known["step_ratio"], known["params"] / params_of(trials.reference), self.plan.w,
+            self.plan.v,
+        )  # fmt: skip
+        return {
+            "trial": number,
+            "model": f"{LOCAL}{self.out / MODEL}",
+            "accuracy": kept["val_accuracy"],
+            "reward": found,
+            "epochs": len(done["curve"]),
+            "seconds": done["seconds"],
+            "inherited": share,
+        }
+
+    def _facts(self, trials: Trials) -> dict[str, Any]:
+        """What ``search.json`` says before the final training."""
+        found = trials.journal.trials
+        best = best_of(found)
+        if best is None and not trials.journal.others():
+            raise ConfigError("no network was trained to the end; give more --trials or a larger --budget")
+        told = [facts_of(trial) for trial in found]
+        _mark_front(told)
+        proxy = trials.proxy
+        return {
+            "plait": __version__,
+            "source": self.parts.train.source,
+            "rows": {
+                "train": len(self.parts.train), "val": len(self.parts.val),
+                "proxy_train": len(proxy.train.targets), "proxy_val": len(proxy.val.targets),
+            },
+            "classes": len(self.tuner.labels),
+            "reference": self._reference(trials),
+            "plan": asdict(self.plan),
+            "space": _plain(self.space.choices),
+            "trials": told,
+            "best": best.number if best is not None else None,
+        }  # fmt: skip
+
+    def _reference(self, trials: Trials) -> dict[str, Any]:
+        """The reference network, and its own trial where it is a point of the space."""
+        point = trials.reference_point
+        choices = point.choices if point is not None else None
+        own = [one for one in trials.journal.trials if choices and choices_of(one) == choices]
+        number = next((one.number for one in own if facts_of(one)["state"] == "trained"), None)
+        params = params_of(trials.reference)
+        return {
+            "name": self.plan.reference, "size": self.space.sizes[-1], "params": params, "trial": number,
+            "choices": choices,
+        }  # fmt: skip
+
+    def _write(self, facts: dict[str, Any]) -> None:
+        part = self.out / f".{FOUND}.{os.getpid()}.part"
+        part.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+        part.replace(self.out / FOUND)
+        write_report(facts, self.out / REPORT)
+
+
+def _mark_front(told: list[dict[str, Any]]) -> None:
+    """Say of every trained trial whether none beats it in accuracy, step time and parameters together."""
+    trained = [one for one in told if one["state"] == "trained"]
+    columns = [[one[key] for one in trained] for key in ("accuracy", "step_ratio", "params")]
+    for one, on in zip(trained, front(*columns) if trained else [], strict=True):
+        one["front"] = bool(on)
+
+
+def _usual_size(pairs: Pairs) -> int:
+    """Median of the shorter sides of some pictures, at most `LARGEST`."""
+    sides: deque[int] = deque()
+    for ref in pairs.images():
+        if ref is None:
+            continue
+        try:
+            sides.append(min(open_image(ref.load()).size))
+        except (OSError, ValueError):
+            continue
+        if len(sides) == LOOKED_AT:
+            break
+    if not sides:
+        raise DataError(f"{pairs.source}: no image can be read; check data.image and data.root")
+    return min(LARGEST, round(statistics.median(sides)))
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
