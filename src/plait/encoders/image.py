@@ -111,6 +111,8 @@ def own_size(name: str) -> int | None:
 
     if name.startswith((LOCAL, "hf-hub:")):
         return None
+    import plait.encoders.blocks  # noqa: F401 - timm then knows the networks that a search finds
+
     if name not in LITES:
         _check_name(name)
     known = timm.get_pretrained_cfg(LITES[name].architecture if name in LITES else name)
@@ -161,6 +163,8 @@ def require_size(model: torch.nn.Module, size: int, name: str, remedy: str) -> N
 
 def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Module:
     """`timm.create_model`, with each failure as one clear EncoderError; ``lite0`` prefers the installed package."""
+    import plait.encoders.blocks  # noqa: F401 - timm then knows the networks that a search finds
+
     if name not in LITES:
         _check_name(name)
         return _created(name, name, pretrained, "", arguments)
@@ -174,8 +178,6 @@ def create_model(name: str, pretrained: bool, **arguments: Any) -> torch.nn.Modu
 def _created(name: str, architecture: str, pretrained: bool, first: str, arguments: dict[str, Any]) -> torch.nn.Module:
     """timm's model; `name` is what the user calls it, `first` what is to be done before anything else without it."""
     import timm
-
-    import plait.encoders.blocks  # noqa: F401 - timm then knows the networks that a search finds
 
     remedy = f"{first}check the network, give a folder ({setting('image.model=local-dir:FOLDER')}), or train from "
     remedy += f"scratch ({setting('image.pretrained=false')})"
