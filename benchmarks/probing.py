@@ -14,7 +14,7 @@ from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.pipeline.prepare import Preparation
 from plait.training.encoders.probe import fit_probe
 from plait.training.encoders.text_model import of_network
-from plait.training.loop import seeded
+from plait.training.seeds import seeded
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from plait.training import loop
-from plait.training.heads.descent import Cool
 from plait.training.loop import KeepBest, Loop, run_trainer
 
 
@@ -91,59 +90,3 @@ def test_a_resumed_training_says_where_it_goes_on(
     assert capsys.readouterr().err == "fit a line: goes on after epoch 1 of 3\n"
     assert [row["epoch"] for row in best.curve] == [1, 2, 3]
     assert moves[1][2] == [1.0, *[0.25] * 8]
-
-
-# Until it gets no better
-
-
-class Scripted(Line):
-    """Its validation losses are given; its one weight tells the steps taken so far, scaled by the learning rate."""
-
-    def __init__(self, losses: list[float]):
-        super().__init__()
-        self.losses, self.rates, self.starts = losses, list[float](), list[float]()
-
-    def on_train_epoch_start(self) -> None:
-        self.rates.append(self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
-        self.starts.append(float(self.layer.weight))
-
-    def loss(self, batch: Any) -> torch.Tensor:
-        return -self.layer.weight.sum()  # each step adds the learning rate
-
-    def validation_step(self, batch: Any, _: int) -> None:
-        self.log("val_loss", torch.tensor(self.losses[self.current_epoch]))
-
-
-def cooled(losses: list[float], patience: int, epochs: int = 20) -> tuple[Scripted, KeepBest]:
-    task, best = Scripted(losses), KeepBest()
-    torch.nn.init.zeros_(task.layer.weight)
-    rows = DataLoader(TensorDataset(torch.zeros(1, 1), torch.zeros(1, 1)))
-    run_trainer(task, (rows, rows), [best, Cool(best, patience)], Loop(epochs, tell=False))
-    return task, best
-
-
-def test_the_learning_rate_is_cut_on_a_plateau_and_training_ends_on_the_last() -> None:
-    """Patience 2: cut after epochs 4 and 6, each time back to the weights of epoch 2; then better once more."""
-    task, best = cooled([5, 4, 4, 4, 4, 4, 3, 4, 3, 0], patience=2)
-    assert task.rates == pytest.approx([0.1] * 4 + [0.02] * 2 + [0.004] * 3)
-    assert [row["val_loss"] for row in best.curve] == [5, 4, 4, 4, 4, 4, 3, 4, 3]
-    assert task.starts == pytest.approx([0, 0.1, 0.2, 0.3, 0.2, 0.22, 0.2, 0.204, 0.208], abs=1e-6)
-    assert float(task.layer.weight) == pytest.approx(0.204, abs=1e-6)  # as after epoch 7
-
-
-def test_every_stretch_has_its_patience() -> None:
-    """After a cut the epochs before it do not count."""
-    task, _ = cooled([5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6], patience=3)
-    assert task.rates == pytest.approx([0.1] * 4 + [0.02] * 3 + [0.004] * 3)
-
-
-def test_what_gets_better_goes_on_to_the_end() -> None:
-    task, best = cooled([1 - i / 20 for i in range(20)], patience=1)
-    assert task.rates == pytest.approx([0.1] * 20)
-    assert best.best == pytest.approx(0.05)
-
-
-def test_no_epoch_more_than_there_are() -> None:
-    task, _ = cooled([5, 6, 6, 6, 6, 6], patience=4, epochs=3)
-    assert len(task.rates) == 3
-    assert float(task.layer.weight) == pytest.approx(0.1)  # the best is the first

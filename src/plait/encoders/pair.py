@@ -26,6 +26,11 @@ class EncoderPair:
         """Which modalities there are encoders for."""
         return (("image",) if self.image is not None else ()) + (("text",) if self.text else ())
 
+    def opened(self) -> EncoderPair:
+        """The encoders themselves, of which some were only remembered."""
+        image, *text = (getattr(one, "opened", lambda one=one: one)() for one in (self.image, *self.text))
+        return EncoderPair(image, text)
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write every encoder to a folder of its own below `folder`; return what `load` needs."""
         parts: dict[str, Any] = {}

@@ -16,7 +16,8 @@ from plait.devices import has_bf16_lstm
 from plait.encoders.base import Modality, TextEncoder, computing, fingerprint, in_bf16, quiet
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
-from plait.encoders.tfidf import fit_tfidf
+from plait.encoders.remembered import REMEMBERED, remembered
+from plait.encoders.tfidf import kept_tfidf
 from plait.errors import ConfigError, DataError, EncoderError, setting
 from plait.hub import reached
 from plait.progress import say
@@ -135,13 +136,15 @@ def _tokenizer_text(tokenizer: Any) -> str:
 
 def load_text_encoders(
     config: TextConfig, training_texts: Callable[[], list[str]], device: torch.device | str = "cpu", seed: int = 0,
-    tuned: Path | None = None,
+    tuned: Path | None = None, store: Path | None = None,
 ) -> list[TextEncoder]:  # fmt: skip
     """One encoder for each name in ``config.model``, in order; TF-IDF that learns nothing is left out, with a warning.
 
     Args:
         training_texts: called only where an encoder learns from them (TF-IDF).
         tuned: folder that stands in for the network, which was tuned into it.
+        store: folder where fitted TF-IDF is kept, and what is known of networks, which then stay closed until they
+            have something to encode; None: everything is fitted and opened now.
 
     Raises:
         EncoderError: a name that cannot be loaded, with what to do about it.
@@ -151,18 +154,30 @@ def load_text_encoders(
     for name in config.names:
         if name in TFIDF:
             try:
-                encoders.append(fit_tfidf(training_texts(), config.tfidf_dim, seed, config.tfidf_terms, name))
+                encoders.append(kept_tfidf(store, training_texts(), config.tfidf_dim, seed, config.tfidf_terms, name))
             except DataError as error:
                 if len(config.names) == 1:
                     raise
                 say(f"warning: {str(error).split(';')[0]}; going on without it")
-        elif tuned is not None:
-            # The folder's own pooling is the one it was tuned with.
-            own = config.model_copy(update={"pooling": None})
-            encoders.append(load_sentence_encoder(str(tuned), own, device))
         else:
-            encoders.append(load_sentence_encoder(name, config, device))
+            # The folder's own pooling is the one it was tuned with.
+            own = config if tuned is None else config.model_copy(update={"pooling": None})
+            encoders.append(_network(name if tuned is None else str(tuned), own, device, store))
     return encoders
+
+
+def _network(name: str, config: TextConfig, device: torch.device | str, store: Path | None) -> TextEncoder:
+    """A network, or what is remembered of it."""
+    if store is None:
+        return load_sentence_encoder(name, config, device)
+    known = {key: getattr(config, key) for key in ("prompt", "pooling", "max_length")}
+    known |= {"name": name, "modality": "text", "bf16": in_bf16(config.precision, torch.device(device))}
+    folder = Path(_minilm() if name == "minilm" else name)
+    found: TextEncoder = remembered(
+        store / REMEMBERED, folder if folder.is_dir() else None, known,
+        lambda: load_sentence_encoder(name, config, device),
+    )  # fmt: skip
+    return found
 
 
 def load_sentence_encoder(name: str, config: TextConfig, device: torch.device | str = "cpu") -> SentenceEncoder:

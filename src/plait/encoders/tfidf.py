@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 WORD = re.compile(r"\b\w\w+\b")
+FORM = 1  # raised when the same texts and settings are fitted otherwise
 GRAMS = range(2, 6)  # letters of the pieces of a word
 MANY = 64  # texts that are encoded by one matrix product
 
@@ -79,12 +83,17 @@ class TfidfEncoder:
         """(B,) texts -> (B, V) float32 in sparse rows of unit length; of zeros where no term is known."""
         from scipy.sparse import csr_matrix
 
-        found = [self._weights(text) if text else (np.zeros(0, np.int64), np.zeros(0, np.float32)) for text in texts]
-        starts = np.cumsum([0, *(len(columns) for columns, _ in found)])
-        columns, weights = (
-            np.concatenate([one[i] for one in found]) if found else np.zeros(0, np.float32) for i in (0, 1)
-        )
-        return csr_matrix((weights, columns.astype(np.int32), starts), shape=(len(texts), len(self.vocabulary)))
+        known = self._column
+        columns = [[known[term] for term in self.terms_of(text) if term in known] if text else [] for text in texts]
+        starts = np.cumsum([0, *map(len, columns)])
+        flat = np.fromiter(chain.from_iterable(columns), np.int32, starts[-1])
+        found = csr_matrix((np.ones(len(flat), np.float32), flat, starts), shape=(len(texts), len(self.vocabulary)))
+        found.sum_duplicates()
+        found.data = (1 + np.log(found.data)) * self.idf[found.indices]
+        rows = np.repeat(np.arange(len(texts)), np.diff(found.indptr))
+        lengths = np.sqrt(np.bincount(rows, found.data.astype(np.float64) ** 2, len(texts)))
+        found.data /= np.maximum(lengths, 1e-12).astype(np.float32)[rows]
+        return found
 
     def _weights(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Columns of a text's terms in rising order, and their weights, of unit length together."""
@@ -154,18 +163,43 @@ def grams_of(text: str) -> list[str]:
 
     As the ``char_wb`` analyser of scikit-learn: a word shorter than the pieces is one itself, once.
     """
-    found: list[list[str]] = []
-    for word in text.lower().split():
-        padded = f" {word} "
-        size = len(padded)
-        for n in GRAMS:
-            found.append([padded[i : i + n] for i in range(max(size - n + 1, 1))])
-            if size <= n:
-                break
-    return list(chain.from_iterable(found))
+    return list(chain.from_iterable(map(_grams, text.lower().split())))
+
+
+@lru_cache(1 << 16)
+def _grams(word: str) -> tuple[str, ...]:
+    """The pieces of one word: few words make up most texts."""
+    padded, found = f" {word} ", []
+    for n in GRAMS:
+        found += [padded[i : i + n] for i in range(max(len(padded) - n + 1, 1))]
+        if len(padded) <= n:
+            break
+    return tuple(found)
 
 
 TERMS: dict[str, Callable[[str], list[str]]] = {"tfidf": terms_of, "tfidf-char": grams_of}
+
+
+def kept_tfidf(
+    store: Path | None, texts: list[str], dim: int, seed: int = 0, terms: int | None = None, kind: str = "tfidf"
+) -> TfidfEncoder:
+    """`fit_tfidf`, once for the same texts and settings: kept below a folder; None: nowhere."""
+    if store is None:
+        return fit_tfidf(texts, dim, seed, terms, kind)
+    settings = {"form": FORM, "texts": texts, "dim": dim, "seed": seed, "terms": terms, "kind": kind}
+    folder = store / "tfidf" / fingerprint(settings, {})
+    try:
+        return TfidfEncoder.load(folder, {"terms": kind})
+    except Exception:  # not there, or damaged in any way: it is fitted anew
+        encoder = fit_tfidf(texts, dim, seed, terms, kind)
+    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        encoder.save(draft)
+        draft.replace(folder)
+    except OSError:  # a full disk, or another process was first
+        shutil.rmtree(draft, ignore_errors=True)
+    return encoder
 
 
 def fit_tfidf(texts: list[str], dim: int, seed: int = 0, terms: int | None = None, kind: str = "tfidf") -> TfidfEncoder:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plait.fusion.lbfgs import Descent, differentiated
+
 NOISE = 0.02  # share of rows that say nothing, to begin with
 PULL = 10.0  # rows that a temperature of 1 counts for
 RANGE = (0.05, 20.0)
@@ -77,18 +79,13 @@ def fit_calibration(logits: Tensor, targets: Tensor, log_prior: Tensor, weights:
         return Calibration()
     share = weights / weights.sum()
     begin = torch.tensor(NOISE).logit()
-    point = torch.tensor([0.0, float(begin)], requires_grad=True)
-    optimiser = torch.optim.LBFGS([point], max_iter=60, line_search_fn="strong_wolfe", tolerance_change=1e-9)
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
+    def loss(point: Tensor) -> Tensor:
         probs = with_noise(F.log_softmax(logits / point[0].exp(), dim=1), log_prior, point[1].sigmoid())
         pull = PULL * point[0] ** 2 + (point[1] - begin) ** 2
-        value = (share * F.nll_loss(probs, targets, reduction="none")).sum() + pull / (2 * len(targets))
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return (share * F.nll_loss(probs, targets, reduction="none")).sum() + pull / (2 * len(targets))
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    log_temperature, noise = point.detach()
+    start = torch.stack([torch.zeros(()), begin])
+    log_temperature, noise = Descent(differentiated(loss), start).run(1e-9, 75).point
     low, high = RANGE
     return Calibration(min(max(float(log_temperature.exp()), low), high), float(noise.sigmoid()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,9 +26,15 @@ class HeadInputs:
         return HeadInputs({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
 
 
-def logits(head: nn.Module, inputs: HeadInputs) -> Tensor:
-    """(N, K) logits of a trained head, in batches."""
+def logits(head: nn.Module, inputs: HeadInputs, device: torch.device | str = "cpu") -> Tensor:
+    """(N, K) logits of a trained head that is on a device, in batches; they are on the CPU."""
     head.eval()
     with torch.inference_mode():
         blocks = [inputs.rows(slice(i, i + EVAL_BATCH)) for i in range(0, len(inputs), EVAL_BATCH)]
-        return torch.cat([head(block.features, block.present) for block in blocks]).clone()
+        found = [head(on(block.features, device), on(block.present, device)).cpu() for block in blocks]
+        return torch.cat(found).clone()
+
+
+def on(tensors: Mapping[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """Tensors by modality, on a device."""
+    return {modality: tensor.to(device) for modality, tensor in tensors.items()}

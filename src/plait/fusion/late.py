@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
+from plait.fusion.lbfgs import Descent, differentiated
 from plait.fusion.modality import MODALITIES, ModalityHead
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
 
@@ -116,13 +119,13 @@ def fit_late(fusion: LateFusion, opinions: Opinions, answers: tuple[Tensor, Tens
     if not parameters:
         return
     share = weights / weights.sum()
-    optimiser = torch.optim.LBFGS(parameters, max_iter=50, line_search_fn="strong_wolfe", tolerance_change=1e-6)
+    names = [name for name, _ in fusion.named_parameters()]
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        losses = F.cross_entropy(fusion(opinions), targets, reduction="none")
-        value = (share * losses).sum() + penalty / 2 * sum((p**2).sum() for p in parameters)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+    def loss(point: Tensor) -> Tensor:
+        pieces = point.split([parameter.numel() for parameter in parameters])  # type: ignore[no-untyped-call]
+        given = {name: piece.view_as(p) for name, piece, p in zip(names, pieces, parameters, strict=True)}
+        losses = F.cross_entropy(functional_call(fusion, given, (opinions,)), targets, reduction="none")
+        return (share * losses).sum() + penalty / 2 * (point**2).sum()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    start = parameters_to_vector(parameters).detach()
+    vector_to_parameters(Descent(differentiated(loss), start).run(1e-6, 60).point, parameters)

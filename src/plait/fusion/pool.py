@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from plait.fusion.lbfgs import Descent, differentiated
 
 PULL = 1.0  # rows that the starting point of the exponents counts for
 
@@ -38,15 +39,9 @@ def fit_exponents(
         return start.clone()
     share = weights / weights.sum()
     begin = start.log()
-    logs = begin.clone().requires_grad_(True)
-    optimiser = torch.optim.LBFGS([logs], max_iter=60, line_search_fn="strong_wolfe", tolerance_change=1e-7)
 
-    def loss() -> Tensor:
-        optimiser.zero_grad()
+    def loss(logs: Tensor) -> Tensor:
         losses = F.cross_entropy(log_pool(log_probs, priors, logs.exp(), log_prior), targets, reduction="none")
-        value = (share * losses).sum() + PULL / (2 * len(targets)) * ((logs - begin) ** 2).sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return (share * losses).sum() + PULL / (2 * len(targets)) * ((logs - begin) ** 2).sum()
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return logs.detach().exp()
+    return Descent(differentiated(loss), begin).run(1e-7, 75).point.exp()

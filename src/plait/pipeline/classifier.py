@@ -23,7 +23,7 @@ from plait.pipeline.provenance import provenance
 from plait.training.heads.fitter import FittedModel, Fitter
 
 if TYPE_CHECKING:
-    from plait.training.loop import Curve
+    from plait.training.seeds import Curve
 
 
 class Classifier(Estimator):

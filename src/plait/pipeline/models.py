@@ -9,7 +9,6 @@ from plait.fusion.early import EARLY
 from plait.fusion.modality import MODALITIES
 from plait.pipeline.prepare import Preparation, with_scores
 from plait.training.encoders.folder import key_of
-from plait.training.encoders.joint import JointRows, tune_joint
 from plait.training.heads.fitter import FittedModel, Fitter
 
 
@@ -23,12 +22,14 @@ def fit_model(prepared: Preparation, fitter: Fitter, model: str) -> FittedModel:
 
 
 def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
+    from plait.training.encoders.joint import JointRows, tune_joint
+
     start = time.perf_counter()
     config, task, val_pairs = prepared.config, fitter.task, prepared.val_pairs
     folder = prepared.store.folder / "joint"
     folder.mkdir(parents=True, exist_ok=True)
     joint = tune_joint(
-        prepared.encoders,
+        prepared.encoders.opened(),
         fitter.new_early(),
         JointRows(prepared.train_pairs, task.train, task.targets),
         JointRows(val_pairs, task.val, task.val_targets),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plait.config import TFIDF, Config
+from plait.config import TFIDF, Config, ImageConfig
 from plait.data.checks import require_classes, require_known_labels, require_labels
 from plait.data.draws import folds
 from plait.data.pairs import Pairs
@@ -19,9 +19,10 @@ from plait.data.partition import divide, groups_of
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
-from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.base import ImageEncoder, TextEncoder, in_bf16
 from plait.encoders.image import LOCAL, load_image_encoder
 from plait.encoders.pair import EncoderPair
+from plait.encoders.remembered import REMEMBERED, remembered
 from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import DataError, setting
@@ -37,7 +38,7 @@ from plait.training.encoders.folder import FACTS, facts_of
 from plait.training.encoders.tuner import Tuner, learnt_by, pretuned, warn_of_cleaning
 from plait.training.heads.experts import SparseRows
 from plait.training.heads.fitter import CROSS_FIT, Task
-from plait.training.loop import Curve
+from plait.training.seeds import Curve
 
 ENOUGH = 200  # rows that no head is trained on, for calibration
 SEEN = 0.1  # share of rows an encoder has learnt from, above which it is not trusted as on new rows
@@ -52,6 +53,8 @@ class Preparation:
         config: the configuration.
         modalities: which modalities to encode.
         val: rows that choose epochs and calibrate; None leaves their choice to `divide`.
+        remember: networks that are known from an earlier time stay closed until they have something to encode, and
+            fitted TF-IDF is kept: for who compares, and keeps no encoder.
 
     Attributes:
         train_pairs, val_pairs: the rows that train and validate.
@@ -65,6 +68,7 @@ class Preparation:
     config: Config
     modalities: Sequence[str] = MODALITIES
     val: Pairs | None = None
+    remember: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     encoded: int = 0
@@ -147,14 +151,30 @@ class Preparation:
             if not config.text.tune:
                 warn_of_cleaning(config.text)
             tuned = self._tuned("text") if config.text.tune else None
-            encoders.text = load_text_encoders(config.text, texts, self.device, config.seed, tuned)
+            encoders.text = load_text_encoders(config.text, texts, self.device, config.seed, tuned, self._remembering)
         if "image" in self.modalities:
             image = config.image
             if image.tune or not image.pretrained:
                 # The folder's own preprocessing has the size it was tuned at.
                 image = image.model_copy(update={"model": f"{LOCAL}{self._tuned('image')}"})
-            encoders.image = load_image_encoder(image, self.device)
+            encoders.image = self._image_encoder(image)
         return encoders
+
+    @property
+    def _remembering(self) -> Path | None:
+        return self.store.folder if self.remember else None
+
+    def _image_encoder(self, image: ImageConfig) -> ImageEncoder:
+        """The image encoder, or what is remembered of it."""
+        if not self.remember:
+            return load_image_encoder(image, self.device)
+        known = {"name": image.model, "modality": "image", "size": image.size}
+        known["bf16"] = in_bf16(image.precision, torch.device(self.device))
+        folder = Path(image.model.removeprefix(LOCAL)) if image.model.startswith(LOCAL) else None
+        found: ImageEncoder = remembered(
+            self.store.folder / REMEMBERED, folder, known, lambda: load_image_encoder(image, self.device)
+        )
+        return found
 
     def scored(self, scores: Mapping[int, Tensor]) -> EncoderPair:
         """The encoders with the linear classifiers on their wide features, made once."""

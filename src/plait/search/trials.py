@@ -20,7 +20,7 @@ from plait.search.reward import Cost, reward
 from plait.search.settings import Plan
 from plait.search.space import Choice, Network, Space, starting_point
 from plait.search.study import Journal, choices_of
-from plait.training.loop import seeded
+from plait.training.seeds import seeded
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
@@ -20,11 +16,10 @@ from torch import Tensor
 from plait.config import Precision
 from plait.files import replacing
 from plait.progress import bar, hushed, say
+from plait.training.seeds import Curve
 
-Curve = list[dict[str, float]]
 # Lightning greets, advises and warns about loaders that are right as they are.
 TALKERS = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
-WARMUP = 0.1  # share of the steps in which the learning rate rises
 TELL_EVERY = 10.0  # seconds between two lines about epochs, at least
 
 
@@ -203,33 +198,3 @@ def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The block that `run_trainer` computes a step in."""
     kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(lightning_precision(precision, device))
     return torch.autocast(device.type, kind, enabled=kind is not None)
-
-
-def warm_cosine(step: int, steps: int) -> float:
-    """Share of the learning rate in a step from 0 to steps: a linear rise, then half a cosine down to 0."""
-    warm = math.ceil(WARMUP * steps)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
-
-
-@contextmanager
-def seeded(seed: int, gpus: bool = True) -> Iterator[None]:
-    """Seed PyTorch, NumPy and Python's random for a block, and put their states back afterwards.
-
-    Args:
-        gpus: those, too. A forked worker must leave them alone: CUDA cannot be initialised in it.
-    """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if gpus else ()):
-        if gpus:
-            torch.manual_seed(seed)
-        else:
-            torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002

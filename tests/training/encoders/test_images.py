@@ -12,7 +12,7 @@ from PIL import Image
 from plait.config import Stage
 from plait.data.pairs import Pairs
 from plait.training.encoders.images import Draws, Images, Rows, batches, stack
-from plait.training.loop import seeded
+from plait.training.seeds import seeded
 from toys import picture
 
 SETTINGS = {

@@ -22,7 +22,8 @@ from plait.training.encoders import text, text_model
 from plait.training.encoders.text import TunedText, tune_text
 from plait.training.encoders.text_model import learning_rate, matmul_precision
 from plait.training.encoders.tokens import at_random, in_order, tokenise
-from plait.training.loop import lightning_precision, warm_cosine
+from plait.training.loop import lightning_precision
+from plait.training.seeds import warm_cosine
 
 pytestmark = pytest.mark.numerics
 

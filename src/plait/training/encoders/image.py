@@ -25,7 +25,8 @@ from plait.training.encoders.layers import freeze, train_mode
 from plait.training.encoders.memory import needs_memory
 from plait.training.encoders.probe import fit_probe
 from plait.training.encoders.stages import plan, stage_at
-from plait.training.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
+from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
+from plait.training.seeds import Curve, seeded, warm_cosine
 
 LR = {True: 2e-4, False: 2e-3}  # from pretrained weights, from random ones
 

@@ -18,7 +18,7 @@ from plait.data.pairs import Pairs, image_ref, open_image
 from plait.data.unreadable import Problem, problems_of
 from plait.encoders.pixels import Preprocessing
 from plait.progress import bar
-from plait.training.loop import seeded
+from plait.training.seeds import seeded
 
 JITTER = 0.1
 SMALL = 64  # pixels: large JPEGs need not be decoded whole to know that they can be

@@ -30,7 +30,8 @@ from plait.training.encoders.memory import needs_memory
 from plait.training.encoders.stages import plan
 from plait.training.heads.loss import row_losses
 from plait.training.heads.practice import Practice
-from plait.training.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
+from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
+from plait.training.seeds import Curve, seeded, warm_cosine
 
 CLIP = 1.0  # longest gradient
 

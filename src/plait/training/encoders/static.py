@@ -26,7 +26,8 @@ from plait.config import StaticConfig, TextConfig
 from plait.encoders.base import quiet
 from plait.encoders.text import SentenceEncoder
 from plait.errors import ConfigError, EncoderError
-from plait.training.loop import Curve, KeepBest, Loop, SeedEpochs, run_trainer, seeded, warm_cosine
+from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
+from plait.training.seeds import Curve, seeded, warm_cosine
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

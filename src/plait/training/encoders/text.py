@@ -24,8 +24,9 @@ from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError, setting
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
 from plait.training.encoders.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
-from plait.training.loop import Curve, KeepBest, SeedEpochs, run_trainer, seeded
+from plait.training.loop import KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture_of_classes
+from plait.training.seeds import Curve, seeded
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -16,7 +16,8 @@ from plait.devices import has_bf16
 from plait.encoders.text import open_sentence_model
 from plait.errors import ConfigError, EncoderError
 from plait.training.encoders.layers import freeze, train_mode
-from plait.training.loop import Loop, warm_cosine
+from plait.training.loop import Loop
+from plait.training.seeds import warm_cosine
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

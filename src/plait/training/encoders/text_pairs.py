@@ -18,8 +18,9 @@ from plait.encoders.text import SentenceEncoder
 from plait.training.encoders.text import TunedText
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
 from plait.training.encoders.tokens import Batches, at_random, in_order, tokenise
-from plait.training.loop import KeepBest, SeedEpochs, run_trainer, seeded
+from plait.training.loop import KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture
+from plait.training.seeds import seeded
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

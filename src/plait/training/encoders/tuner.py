@@ -26,8 +26,7 @@ from plait.fusion.modality import MODALITIES
 from plait.fusion.spec import modalities_of
 from plait.progress import say
 from plait.training.encoders.folder import Training, facts_of, key_of
-from plait.training.encoders.text_model import of_network
-from plait.training.loop import Curve
+from plait.training.seeds import Curve
 
 # Keys that do not change what is trained.
 ENCODING = {"batch", "workers", "precision", "static", "tfidf_dim", "tfidf_terms"}
@@ -147,6 +146,7 @@ def tune_on_text_pairs(
     Raises:
         RunError: the folder is not free. EncoderError, ConfigError: see `tune_text_pairs`.
     """
+    from plait.training.encoders.text_model import of_network
     from plait.training.encoders.text_pairs import tune_text_pairs
 
     section = of_network(config.text)
@@ -173,6 +173,7 @@ def distil_text(train: Pairs, val: Pairs, config: Config, folder: Path, overwrit
     """
     from plait.encoders.text import load_sentence_encoder
     from plait.training.encoders.static import distil
+    from plait.training.encoders.text_model import of_network
 
     section = of_network(config.text)
     settings = ["static", section.model_dump(exclude={"batch", "tfidf_dim", "tfidf_terms"}), config.seed]

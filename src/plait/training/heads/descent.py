@@ -1,46 +1,29 @@
-"""Training of heads on features, by Lightning: AdamW until the validation loss gets no better, the best kept."""
+"""Training of heads on features: AdamW until the validation loss gets no better, the best kept."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 from plait.config import TrainConfig
-from plait.fusion.inputs import EVAL_BATCH, HeadInputs
+from plait.fusion.inputs import HeadInputs, logits, on
+from plait.progress import bar
 from plait.training.heads.logistic import Answers
 from plait.training.heads.loss import row_losses
 from plait.training.heads.practice import Practice
-from plait.training.loop import Curve, KeepBest, Loop, run_trainer, seeded
+from plait.training.seeds import Curve, seeded
 
 STEPS = 32  # an epoch
-SMOOTHING = 0.1  # of labels, where the configuration leaves it open
-COOLER, CUTS = 0.2, 2  # what the learning rate is multiplied by, and how often
 BATCHES = (32, 512)
-
-
-class _Rows(Dataset[Any]):
-    """Rows by lists of indices, so that a batch is one indexing operation."""
-
-    def __init__(self, modalities: HeadInputs, answers: Answers, keep: Tensor):
-        self.modalities, self.answers, self.keep = modalities, answers, keep
-
-    def __getitem__(self, rows: list[int]) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]:
-        index = torch.tensor(rows)
-        part = self.modalities.rows(index)
-        weight = self.keep[:, index] * self.answers.weights[index]
-        return part.features, part.present, self.answers.targets[index], weight
-
-    def __len__(self) -> int:
-        return len(self.answers.targets)
+RISE, FALL, FALL_EPOCHS = 32, 100, 4  # steps in which the learning rate rises, and falls, that in so many epochs
+GAIN = 0.05  # of the validation loss, that is worth waiting for at the full rate
+SMOOTHING = 0.1  # of labels, where the configuration leaves it open
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # of AdamW
 
 
 class Copies(nn.Module):
@@ -64,56 +47,85 @@ class Copies(nn.Module):
         return torch.stack(losses)
 
 
-class _Task(lightning.LightningModule):
-    def __init__(self, copies: Copies, config: TrainConfig):
-        super().__init__()
-        self.copies = copies
-        self.config = config
+class AdamW:
+    """Decoupled weight decay (Loshchilov & Hutter 2019), on all parameters as one vector.
 
-    def training_step(self, batch: Any, _: int) -> Tensor:
-        features, present, targets, weights = batch
-        smoothing = SMOOTHING if self.config.label_smoothing is None else self.config.label_smoothing
-        losses = self.copies(features, present, targets, smoothing)
-        c, b = losses.shape
-        # Weighted here, for cross_entropy weights the smoothed part of every row by the rare classes, too.
-        # Copies share no weights: summing their mean losses trains each as if alone.
-        loss: Tensor = ((losses * weights).sum(1) / (weights > 0).sum(1).clamp_min(1)).sum()
-        self.log("train_loss", loss / c, on_step=False, on_epoch=True, batch_size=b)
-        return loss
+    PyTorch's own would import a compiler, which takes longer than most trainings of a head.
 
-    def validation_step(self, batch: Any, _: int) -> None:
-        features, present, targets, weights = batch
-        logits = self.copies.heads[0](features, present)
-        losses = F.cross_entropy(logits, targets, reduction="none") * weights[0]
-        size = len(targets)
-        self.log("val_loss", losses.sum() / weights.sum().clamp_min(1e-6), batch_size=size)
-        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=size)
-
-    def configure_optimizers(self) -> Any:
-        return torch.optim.AdamW(self.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
-
-
-class Cool(Callback):
-    """Cuts the learning rate whenever `KeepBest` has waited as long as it may, and stops at the last cut.
-
-    Each colder stretch starts from the best weights so far.
+    Args:
+        parameters: float32 on one device; they become views of `weights`.
+        decay: of the weights, times the learning rate.
     """
 
-    def __init__(self, best: KeepBest, patience: int, cuts: int = CUTS):
-        self.best, self.patience, self.left, self._since = best, patience, cuts, 0
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float):
+        found = list(parameters)
+        self.decay, self.steps = decay, 0
+        self.weights = torch.cat([one.detach().flatten() for one in found])
+        self._gradient, self._mean, self._square = (torch.zeros_like(self.weights) for _ in range(3))
+        sizes = [one.numel() for one in found]
+        for one, weight, gradient in zip(found, self.weights.split(sizes), self._gradient.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+            one.data, one.grad = weight.view_as(one), gradient.view_as(one)
 
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        self._since += 1
-        if min(self._since, self.best.waited) < self.patience:
+    def step(self, loss: Tensor, lr: float) -> None:
+        """One step down a loss of the parameters."""
+        self._gradient.zero_()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.steps += 1
+        first, second = BETAS
+        self._mean.lerp_(self._gradient, 1 - first)
+        self._square.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
+        size = (self._square / (1 - second**self.steps)).sqrt_().add_(EPSILON)
+        self.weights.mul_(1 - lr * self.decay)
+        self.weights.addcdiv_(self._mean, size, value=-lr / (1 - first**self.steps))
+
+
+class Schedule:
+    """The learning rate: it rises, stays until the validation loss falls but little, then falls to 0.
+
+    Attributes:
+        batch: rows a step. steps: of an epoch. epochs: how many there will be, which is settled when the rate falls.
+    """
+
+    def __init__(self, rows: int, config: TrainConfig):
+        self.batch = config.batch or batch_size(rows)
+        self.steps = max(1, -(-rows // self.batch))
+        # Epochs of few rows are short: what is waited for goes by the steps.
+        self._patience = config.patience * -(-STEPS // self.steps)
+        self._fall = min(max(1, config.epochs // 2), max(FALL_EPOCHS, -(-FALL // self.steps)))
+        self._peak, self.epochs = config.lr, config.epochs
+        self._mark, self._waited = float("inf"), 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        left = self.epochs * self.steps - step
+        return self._peak * min(1.0, (step + 1) / RISE, left / (self._fall * self.steps))
+
+    def see(self, epoch: int, loss: float) -> None:
+        """Let the rate fall after an epoch (counted from 1) whose validation loss ends the patience."""
+        if epoch >= self.epochs - self._fall:
             return
-        if not self.left:
-            trainer.should_stop = True
-            return
-        self.left, self._since = self.left - 1, 0
-        if self.best.weights is not None:
-            module.load_state_dict(self.best.weights)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] *= COOLER
+        self._waited += 1
+        if loss < self._mark * (1 - GAIN):
+            self._mark, self._waited = loss, 0
+        if self._waited >= self._patience:
+            self.epochs = epoch + self._fall
+
+
+class Best:
+    """The weights of the best validation loss."""
+
+    def __init__(self, weights: Tensor):
+        self.weights, self._kept, self.loss = weights, weights.clone(), float("inf")
+
+    def see(self, loss: float) -> None:
+        """Take note of the loss that the weights have now."""
+        if loss < self.loss:
+            self.loss = loss
+            self._kept.copy_(self.weights)
+
+    def restore(self) -> None:
+        """Put the best weights back."""
+        self.weights.copy_(self._kept)
 
 
 @dataclass(frozen=True)
@@ -142,21 +154,30 @@ def train(
         keep: (C, N) bool, which rows each copy may learn from; None for all.
     """
     start = time.perf_counter()
-    modalities, answers = data
-    rows = len(answers.targets)
+    rows = len(data[1].targets)
     keep = torch.ones(len(copies.heads), rows, dtype=torch.bool) if keep is None else keep
     generator = torch.Generator().manual_seed(seed)
-    told = torch.ones(1, len(val[1].targets), dtype=torch.bool)
-    loaders = (
-        _loader(_Rows(modalities, answers, keep), config.batch or batch_size(rows), generator),
-        _loader(_Rows(*val, told), EVAL_BATCH, None),
-    )
-    with seeded(seed):
-        best = KeepBest()
-        loop = Loop(config.epochs, device, label=label, tell=False)
-        run_trainer(_Task(copies, config), loaders, [best, Cool(best, config.patience)], loop)
+    smoothing = SMOOTHING if config.label_smoothing is None else config.label_smoothing
+    copies.to(device)
+    optimiser, schedule = AdamW(copies.parameters(), config.weight_decay), Schedule(rows, config)
+    best = Best(optimiser.weights)
+    curve: Curve = []
+    with seeded(seed), bar(label, config.epochs) as advance:
+        while len(curve) < schedule.epochs:
+            copies.train()
+            total = 0.0
+            for part in torch.randperm(rows, generator=generator).split(schedule.batch):  # type: ignore[no-untyped-call]
+                loss = _loss(copies, _batch(data, keep, part, device), smoothing)
+                optimiser.step(loss, schedule.rate(optimiser.steps))
+                total += loss.item() / len(copies.heads) * len(part)
+                advance(1 / schedule.steps)
+            known = {"train_loss": total / rows, **_validated(copies.heads[0], val, device)}
+            curve.append({"epoch": len(curve) + 1, **known})
+            best.see(known.get("val_loss", -len(curve)))
+            schedule.see(len(curve), known.get("val_loss", known["train_loss"]))
+    best.restore()
     copies.cpu().eval()
-    return Fitted(best.curve, time.perf_counter() - start)
+    return Fitted(curve, time.perf_counter() - start)
 
 
 def batch_size(rows: int) -> int:
@@ -165,6 +186,33 @@ def batch_size(rows: int) -> int:
     return min(high, max(low, 1 << max(0, (rows // STEPS).bit_length())))
 
 
-def _loader(rows: _Rows, batch: int, generator: torch.Generator | None) -> DataLoader[Any]:
-    sampler = RandomSampler(rows, generator=generator) if generator is not None else SequentialSampler(rows)
-    return DataLoader(rows, batch_size=None, sampler=BatchSampler(sampler, batch, drop_last=False))
+Batch = tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]  # features, present, targets (B,), weights (C, B)
+
+
+def _batch(data: tuple[HeadInputs, Answers], keep: Tensor, rows: Tensor, device: torch.device | str) -> Batch:
+    """The given rows on a device; a weight is 0 where a copy may not learn from the row."""
+    modalities, answers = data[0].rows(rows), data[1].select(rows)
+    features, present = on(modalities.features, device), on(modalities.present, device)
+    return features, present, answers.targets.to(device), (keep[:, rows] * answers.weights).to(device)
+
+
+def _loss(copies: Copies, batch: Batch, smoothing: float) -> Tensor:
+    """The sum of the copies' mean losses: they share no weights, so each is trained as if alone."""
+    *known, weights = batch
+    losses = copies(*known, smoothing)
+    # Weighted here, for cross_entropy weights the smoothed part of every row by the rare classes, too.
+    loss: Tensor = ((losses * weights).sum(1) / (weights > 0).sum(1).clamp_min(1)).sum()
+    return loss
+
+
+def _validated(head: nn.Module, val: tuple[HeadInputs, Answers], device: torch.device | str) -> dict[str, float]:
+    """Loss and accuracy on the validation rows; nothing without any."""
+    modalities, answers = val
+    if not len(answers.targets):
+        return {}
+    found = logits(head, modalities, device)
+    losses = F.cross_entropy(found, answers.targets, reduction="none") * answers.weights
+    return {
+        "val_loss": float(losses.sum() / answers.weights.sum().clamp_min(1e-6)),
+        "val_accuracy": float((found.argmax(1) == answers.targets).float().mean()),
+    }

@@ -25,7 +25,7 @@ from plait.training.heads.logistic import (
     best_strength,
     solve,
 )
-from plait.training.loop import Curve, seeded
+from plait.training.seeds import Curve, seeded
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -34,7 +34,7 @@ from plait.training.heads.pools import (
     mean_loss,
 )
 from plait.training.heads.practice import Practice
-from plait.training.loop import Curve, seeded
+from plait.training.seeds import Curve, seeded
 
 MOST = 10.0  # weight of a held-out row, of the average, at most
 CROSS_FIT = 2000  # training rows, up to which every row is held out once: few validation rows say too little

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -18,14 +18,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from plait.fusion.lbfgs import Descent, Function
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 STEPS = 10.0 ** np.arange(0.0, -8, -0.5)  # strengths to try, strongest first, of the variance of the features
 START = 10**-4.5  # the first of them tried, or the next weaker one
-COARSE, FINE = 1e-4, 1e-5  # change of the loss, of its value, at which a step of the path, and the last, end
+COARSE, FINE = 3e-5, 1e-5  # change of the loss, of its value, at which a step of the path, and the last, end
+GAIN = 1e-3  # of the judged loss, that a weaker strength must bring
 NEGLIGIBLE = 1e-7  # variance of a principal axis, of the largest, below which it is left out
 LIMIT = 200  # evaluations of the loss for one strength
+UNSURE = 0.3  # mean p (1 - p) of a class near the optimum, of its share
 
 
 class Design(Protocol):
@@ -135,13 +139,17 @@ class Answers:
 
 @dataclass(frozen=True)
 class Solution:
-    """An optimum: weight (D, K) in the solver's coordinates, bias (K,), its strength, loss and evaluations."""
+    """An optimum: weight (D, K) in the solver's coordinates, bias (K,), its strength, loss and evaluations.
+
+    `descent` is what found it, to go on with.
+    """
 
     weight: Tensor
     bias: Tensor
     strength: float
     loss: float
     evaluations: int
+    descent: Descent = field(repr=False)
 
 
 def solve(
@@ -150,38 +158,41 @@ def solve(
     """Minimise the loss for one strength.
 
     Args:
-        start: where to begin; None: zero weights and the log shares of the classes.
+        start: where to begin, or to go on where it is of the same strength; None: zero weights and the log shares of
+            the classes.
         tolerance: change of the loss between two steps, of its value, at which to stop.
     """
-    soft = answers.soft()
-    share = (answers.weights / answers.weights.sum())[:, None]
-    moments = design.moments
-    # About the diagonal of the Hessian: a column's mean square times the variance of a class's probability.
-    spread = (share * soft).sum(0).clamp_min(1e-4).sqrt()
-    scale = (spread * moments[:, None] + strength).rsqrt()
-    pull = strength * scale**2
-    if start is None:
-        weight, bias = torch.zeros(len(moments), answers.classes), (share * soft).sum(0).clamp_min(1e-6).log()
+    shares = (answers.soft() * (answers.weights / answers.weights.sum())[:, None]).sum(0)
+    # About the diagonal of the Hessian: a column's mean square, of the bias 1, times the mean p (1 - p) of a class.
+    spread = UNSURE * shares.clamp_min(1e-4)
+    scale = torch.cat([spread * design.moments[:, None] + strength, spread[None]]).rsqrt()
+    if start is not None and start.strength == strength:
+        descent = start.descent
     else:
-        weight, bias = start.weight / scale, start.bias
-    point = torch.cat([weight, bias[None]]).requires_grad_(True)
+        plain = torch.cat([torch.zeros(len(scale) - 1, len(shares)), shares.clamp_min(1e-6).log()[None]])
+        if start is not None:
+            plain = torch.cat([start.weight, start.bias[None]])
+        descent = Descent(_loss(design, answers, strength, scale), plain / scale)
+    descent.run(tolerance * max(descent.value, 1e-3), LIMIT)
+    found = descent.point * scale
+    return Solution(found[:-1], found[-1].clone(), strength, descent.value, descent.evaluations, descent)
 
-    def loss() -> Tensor:
-        with torch.no_grad():
-            inner, free = point[:-1], point[-1]
-            log_probs = (design.times(inner * scale) + free).log_softmax(1)
-            error = (log_probs.exp() - soft) * share
-            point.grad = torch.cat([design.transposed(error) * scale + pull * inner, error.sum(0)[None]])
-            return -(share * soft * log_probs).sum() + (pull * inner**2).sum() / 2
 
-    optimiser = torch.optim.LBFGS(
-        [point], max_iter=LIMIT, max_eval=LIMIT, line_search_fn="strong_wolfe", tolerance_grad=1e-8,
-        tolerance_change=tolerance * max(loss().item(), 1e-3),
-    )  # fmt: skip
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    found = point.detach()
-    evaluations = int(optimiser.state[point]["func_evals"])
-    return Solution(found[:-1] * scale, found[-1].clone(), strength, loss().item(), evaluations)
+def _loss(design: Design, answers: Answers, strength: float, scale: Tensor) -> Function:
+    """The loss and its gradient at weights above a bias (D + 1, K), both divided by `scale`."""
+    share = (answers.weights / answers.weights.sum())[:, None]
+    wanted = answers.soft() * share
+
+    def loss(point: Tensor) -> tuple[float, Tensor]:
+        found = point * scale
+        weight, bias = found[:-1], found[-1]
+        log_probs = (design.times(weight) + bias).log_softmax(1)
+        value = -(wanted * log_probs).sum() + strength / 2 * (weight**2).sum()
+        error = log_probs.exp_().mul_(share).sub_(wanted)
+        gradient = torch.cat([design.transposed(error) + strength * weight, error.sum(0)[None]])
+        return value.item(), gradient.mul_(scale)
+
+    return loss
 
 
 @dataclass(frozen=True)
@@ -218,7 +229,7 @@ def best_strength(trials: Sequence[Trial], steps: Sequence[float] | np.ndarray =
     begin = best = attempt(values[first], None)
     for step in values[first + 1 :]:
         weaker = attempt(step, best)
-        if weaker.loss >= best.loss * (1 - COARSE):
+        if weaker.loss >= best.loss * (1 - GAIN):
             break
         best = weaker
     if best is not begin:

@@ -1,0 +1,91 @@
+"""Encoders that stay closed: their features are in the store already, so their weights need not be loaded again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from plait.encoders.base import Encoder, Modality, fingerprint
+from plait.files import digest
+from plait.progress import say
+
+REMEMBERED = "opened"  # folder of the store
+FORM = 1  # raised when the same files and settings get another fingerprint
+LIBRARIES = ("torch", "timm", "transformers", "sentence-transformers")
+
+
+class Remembered:
+    """What is known of an encoder without opening it; anything else opens it.
+
+    Args:
+        facts: its ``dim`` and ``fingerprint``, as `remembered` noted them.
+        open_: opens it.
+    """
+
+    quick = False
+
+    def __init__(self, modality: Modality, name: str, facts: Mapping[str, Any], open_: Callable[[], Any]):
+        self.modality, self.name = modality, name
+        self.dim, self.fingerprint = int(facts["dim"]), str(facts["fingerprint"])
+        self._open, self._opened = open_, None
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # copies and pickles ask for these before there is anything to open
+            raise AttributeError(attribute)
+        return getattr(self.opened(), attribute)
+
+    def opened(self) -> Any:
+        """The encoder itself."""
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened
+
+
+def remembered(store: Path, weights: Path | None, settings: Mapping[str, Any], open_: Callable[[], Any]) -> Any:
+    """An encoder, opened only where its fingerprint is not known from an earlier time.
+
+    Args:
+        store: folder of what is remembered.
+        weights: the folder that it is opened from; None: not known, so that it is opened now.
+        settings: what else its fingerprint depends on: its configuration, whether it computes in bf16.
+    """
+    if weights is None or not weights.is_dir():
+        return open_()
+    note = store / f"{_key(weights, settings)}.json"
+    try:
+        facts = json.loads(note.read_text("utf-8"))
+        return Remembered(facts["modality"], facts["name"], facts, open_)
+    except (OSError, ValueError, KeyError, TypeError):
+        encoder: Encoder = open_()
+        _write(note, {key: getattr(encoder, key) for key in ("modality", "name", "dim", "fingerprint")})
+        return encoder
+
+
+def _key(weights: Path, settings: Mapping[str, Any]) -> str:
+    """Names the files by what is in them, wherever they are, the settings, and the libraries that read them."""
+    files = {str(path.relative_to(weights)): digest(path) for path in sorted(weights.rglob("*")) if path.is_file()}
+    return fingerprint({"form": FORM, "files": files, "settings": dict(settings), "libraries": _versions()}, {})
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _write(note: Path, facts: Mapping[str, Any]) -> None:
+    draft = note.with_name(f".{note.name}.{os.getpid()}.tmp")
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(facts), "utf-8")
+        draft.replace(note)
+    except OSError as error:  # it is opened again the next time
+        say(f"warning: '{note.parent}' cannot be written ({error.strerror}); encoders are opened for every comparison")
