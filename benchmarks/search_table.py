@@ -24,7 +24,7 @@ from plait.search.measure import Stepper, in_turns, params_of
 from plait.search.proxy import Heritage, Proxy
 from plait.search.space import WIDTHS, Choice, Space
 from plait.training.encoders.images import Rows
-from plait.training.loop import seeded
+from plait.training.seeds import seeded
 
 TABLE = Path(__file__).with_suffix(".csv")
 SIZE, TRAIN, VAL, EPOCHS = 32, 640, 1500, 4
