@@ -20,7 +20,7 @@ from plait.training.seeds import Curve, seeded
 
 STEPS = 32  # an epoch
 BATCHES = (32, 512)
-RISE, FALL, FALL_EPOCHS = 32, 100, 4  # steps in which the learning rate rises, and falls, that in so many epochs
+RISE, FALL, FALL_EPOCHS = 10, 100, 4  # steps in which the learning rate rises, and falls, that in so many epochs
 GAIN = 0.05  # of the validation loss, that is worth waiting for at the full rate
 SMOOTHING = 0.1  # of labels, where the configuration leaves it open
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of AdamW
