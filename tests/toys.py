@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from plait.data.pairs import Pairs, open_image
+from plait.data.images import open_image
+from plait.data.pairs import Pairs
 from plait.encoders.image import TimmEncoder, data_config, save_timm
 
 TOY_SIZE = 48

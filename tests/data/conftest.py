@@ -10,7 +10,8 @@ import datasets
 import pytest
 from PIL import Image
 
-from plait.data.pairs import Pairs, open_image
+from plait.data.images import open_image
+from plait.data.pairs import Pairs
 
 
 @pytest.fixture(autouse=True)

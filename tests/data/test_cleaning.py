@@ -9,7 +9,8 @@ import pytest
 
 from plait.config import Config
 from plait.data.cleaning import clean
-from plait.data.pairs import Pairs, content_hash
+from plait.data.images import content_hash
+from plait.data.pairs import Pairs
 from plait.data.read import read_as
 from plait.pipeline.classifier import Classifier
 from plait.runs.open import load

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plait.data.pairs import open_image
+from plait.data.images import open_image
 
 RAMP = np.tile(np.arange(0, 250, 10, dtype=np.uint8), (25, 1))
 

@@ -17,7 +17,8 @@ from PIL import Image
 from reading import fails, paths, write
 
 from plait.data.columns import Columns
-from plait.data.pairs import Pairs, content_hash
+from plait.data.images import content_hash
+from plait.data.pairs import Pairs
 from plait.data.read import read
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

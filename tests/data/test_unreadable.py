@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from plait.config import configure
-from plait.data.pairs import GONE, Pairs
+from plait.data.images import GONE
+from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem, Tally
 from plait.encoders.image import TimmEncoder
 from plait.encoders.pair import EncoderPair

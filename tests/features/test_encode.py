@@ -18,7 +18,8 @@ from sentence_transformers import SentenceTransformer
 from timm.data import create_transform, resolve_model_data_config
 
 import plait
-from plait.data.pairs import DECODING, Pairs, content_hash, open_image
+from plait.data.images import DECODING, content_hash, open_image
+from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem
 from plait.encoders.image import TimmEncoder
 from plait.encoders.text import SentenceEncoder

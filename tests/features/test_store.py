@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plait.data.pairs import content_hash
+from plait.data.images import content_hash
 from plait.errors import StoreError
 from plait.features import store as features
 from plait.features.store import FeatureStore, FeatureTable

@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_is_fitted
 import plait
 from plait import Classifier
 from plait.config import Config
-from plait.data.pairs import Pairs, open_image
+from plait.data.images import open_image
+from plait.data.pairs import Pairs
 from plait.errors import ConfigError, DataError
 
 ToyConfig = Callable[..., Config]

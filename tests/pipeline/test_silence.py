@@ -13,7 +13,7 @@ import pytest
 
 import plait
 from plait.config import Config, configure
-from plait.data.pairs import open_image
+from plait.data.images import open_image
 from plait.data.partition import divide
 from plait.errors import DataError
 from plait.pipeline.classifier import Classifier

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plait.app.pictures import Limits, Picture, as_data, read_picture
-from plait.data.pairs import Pairs, open_image
+from plait.data.images import open_image
+from plait.data.pairs import Pairs
 
 if TYPE_CHECKING:
     from plait.inference.engine import Engine

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from plait.data.pairs import open_image
+from plait.data.images import open_image
 from plait.encoders.pixels import Preprocessing
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def predict(
 
 def _require_pair(image: str | None, text: str | None) -> None:
     """Raise DataError where one pair has nothing to go by, or an image that cannot be read."""
-    from plait.data.pairs import ImageRef, open_image
+    from plait.data.images import ImageRef, open_image
 
     if not image and not (text and text.strip()):
         raise DataError("the pair has neither an image nor a text; give --image FILE, --text TEXT or both")

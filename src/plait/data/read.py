@@ -21,7 +21,8 @@ from plait.data.formats.huggingface import from_hub, quiet
 from plait.data.formats.memory import from_columns, from_frame, from_rows
 from plait.data.formats.parts import BATCH, Part, assemble, cache_folder
 from plait.data.formats.tables import open_file, table_suffix
-from plait.data.pairs import Pairs, content_hash
+from plait.data.images import content_hash
+from plait.data.pairs import Pairs
 from plait.data.told import SHOWN, tell_columns
 from plait.errors import DataError, and_more
 from plait.progress import say

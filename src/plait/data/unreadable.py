@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from plait.data.pairs import GONE, Pairs
+from plait.data.images import GONE
+from plait.data.pairs import Pairs
 from plait.errors import DataError, and_more, option, setting
 from plait.progress import say
 

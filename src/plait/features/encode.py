@@ -12,7 +12,8 @@ from os import cpu_count
 import numpy as np
 
 from plait.config import ImageConfig
-from plait.data.pairs import DECODING, ImageRef, Pairs, image_ref, open_image
+from plait.data.images import DECODING, ImageRef, image_ref, open_image
+from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem, Tally, problems_of
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.pair import EncoderPair

@@ -15,7 +15,8 @@ import numpy as np
 from plait.config import Config
 from plait.data.checks import has_any
 from plait.data.columns import NONE
-from plait.data.pairs import ImageRef, Pairs
+from plait.data.images import ImageRef
+from plait.data.pairs import Pairs
 from plait.data.read import columns_in, read_with
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally

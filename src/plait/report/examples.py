@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.data.pairs import ImageRef, open_image
+from plait.data.images import ImageRef, open_image
 from plait.report.findings import right, roles
 from plait.report.results import Evaluation
 

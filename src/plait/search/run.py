@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 from plait import __version__
 from plait.config import Config
 from plait.data.checks import require_classes
-from plait.data.pairs import Pairs, open_image
+from plait.data.images import open_image
+from plait.data.pairs import Pairs
 from plait.data.partition import Partition
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally

@@ -116,7 +116,7 @@ def test_unreadable_and_missing_images_are_left_out_of_a_batch() -> None:
 
 
 def test_a_large_jpeg_is_decoded_at_a_reduced_scale() -> None:
-    from plait.data.pairs import open_image
+    from plait.data.images import open_image
 
     buffer = io.BytesIO()
     Image.new("RGB", (1600, 1200), (200, 30, 90)).save(buffer, "JPEG")

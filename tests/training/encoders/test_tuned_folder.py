@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from plait.data.pairs import content_hash
+from plait.data.images import content_hash
 from plait.data.sketch import Sketch
 from plait.errors import RunError
 from plait.training.encoders.folder import Training, facts_of, key_of

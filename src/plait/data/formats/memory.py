@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from plait.data.pairs import Pairs, as_image
+from plait.data.images import as_image
+from plait.data.pairs import Pairs
 from plait.errors import DataError
 
 if TYPE_CHECKING:

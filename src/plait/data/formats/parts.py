@@ -16,7 +16,8 @@ import numpy as np
 
 from plait.data.columns import MODALITIES, NONE, Columns, resolve, split_name, split_order
 from plait.data.formats.arrow import image_array, label_array, text_array
-from plait.data.pairs import COLUMNS, GROUP, Pairs, content_hash, features
+from plait.data.images import content_hash
+from plait.data.pairs import COLUMNS, GROUP, Pairs, features
 from plait.errors import DataError, and_more, setting
 from plait.files import replacing
 from plait.progress import bar

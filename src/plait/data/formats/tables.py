@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from plait.data.formats.parts import BATCH, Part
-from plait.data.pairs import as_image
+from plait.data.images import as_image
 from plait.errors import DataError
 from plait.progress import say
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from plait.config import Stage
-from plait.data.pairs import Pairs, image_ref, open_image
+from plait.data.images import image_ref, open_image
+from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem, problems_of
 from plait.encoders.pixels import Preprocessing
 from plait.progress import bar

@@ -14,7 +14,8 @@ from torch import Tensor
 from plait import __version__
 from plait.config import Config, TextConfig
 from plait.data.checks import require_known_labels, require_labels
-from plait.data.pairs import DECODING, Pairs, content_hash
+from plait.data.images import DECODING, content_hash
+from plait.data.pairs import Pairs
 from plait.data.partition import Learnt
 from plait.data.sketch import Sketch
 from plait.data.text_pairs import TextPairs
