@@ -283,9 +283,7 @@ class TrainConfig(Section):
     batch: PositiveInt | None = Field(
         None, description="rows a step; null: 32 to 512, so that an epoch has some 32 steps"
     )
-    lr: PositiveFloat = Field(
-        1.5e-3, description="at its highest: when patience is over it falls to 0, the end of training"
-    )
+    lr: PositiveFloat = Field(1.5e-3, description="at its highest; it falls to 0 when patience is over")
     weight_decay: float = Field(0.01, ge=0, description="of MLPs and fusions; linear heads choose their L2 strength")
     label_smoothing: Probability | None = Field(None, description="null: none for linear heads, 0.1 for others")
     patience: PositiveInt = Field(

@@ -122,7 +122,7 @@ def fit_late(fusion: LateFusion, opinions: Opinions, answers: tuple[Tensor, Tens
     names = [name for name, _ in fusion.named_parameters()]
 
     def loss(point: Tensor) -> Tensor:
-        pieces = point.split([parameter.numel() for parameter in parameters])  # type: ignore[no-untyped-call]
+        pieces = torch.split(point, [parameter.numel() for parameter in parameters])
         given = {name: piece.view_as(p) for name, piece, p in zip(names, pieces, parameters, strict=True)}
         losses = F.cross_entropy(functional_call(fusion, given, (opinions,)), targets, reduction="none")
         return (share * losses).sum() + penalty / 2 * (point**2).sum()

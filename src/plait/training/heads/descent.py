@@ -63,7 +63,8 @@ class AdamW:
         self.weights = torch.cat([one.detach().flatten() for one in found])
         self._gradient, self._mean, self._square = (torch.zeros_like(self.weights) for _ in range(3))
         sizes = [one.numel() for one in found]
-        for one, weight, gradient in zip(found, self.weights.split(sizes), self._gradient.split(sizes), strict=True):  # type: ignore[no-untyped-call]
+        parts = (torch.split(whole, sizes) for whole in (self.weights, self._gradient))
+        for one, weight, gradient in zip(found, *parts, strict=True):
             one.data, one.grad = weight.view_as(one), gradient.view_as(one)
 
     def step(self, loss: Tensor, lr: float) -> None:
@@ -166,7 +167,7 @@ def train(
         while len(curve) < schedule.epochs:
             copies.train()
             total = 0.0
-            for part in torch.randperm(rows, generator=generator).split(schedule.batch):  # type: ignore[no-untyped-call]
+            for part in torch.split(torch.randperm(rows, generator=generator), schedule.batch):
                 loss = _loss(copies, _batch(data, keep, part, device), smoothing)
                 optimiser.step(loss, schedule.rate(optimiser.steps))
                 total += loss.item() / len(copies.heads) * len(part)
