@@ -21,10 +21,10 @@ from plait.data.pairs import Pairs
 from plait.encoders.image import create_model
 from plait.report.write import write_pairs
 from plait.search.measure import params_of
+from plait.search.records import state_of, was_trained
 from plait.search.reward import reward
 from plait.search.space import Space
 from plait.search.study import JOURNAL, Journal, choices_of
-from plait.search.trials import state_of, was_trained
 from search.tiny import REFERENCE, shrink, tiny_space
 from toys import Run
 
@@ -272,6 +272,11 @@ def test_rows_that_cannot_be_searched_on(go: Callable[..., tuple[int, str, str]]
     code, _, err = go("--warm-start", "resnet18")
     assert code == 2
     assert "--warm-start 'resnet18' is no point of the space" in err
+    code, _, err = go("--reference", "resnet188")
+    assert (code, err.splitlines()[-1].split(";")[0]) == (
+        2,
+        "error: --reference 'resnet188': timm has no model 'resnet188'. Did you mean 'resnet18'?",
+    )
     assert not (tmp_path / "found").exists()
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "notes.txt").write_text("mine")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import statistics
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
-from plait import __version__
 from plait.config import Config
 from plait.data.checks import require_classes
 from plait.data.images import open_image
@@ -24,25 +21,25 @@ from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.image import LOCAL, create_model, data_config
-from plait.errors import ConfigError, DataError, RunError
+from plait.errors import ConfigError, DataError, EncoderError, RunError
 from plait.progress import say
 from plait.search.measure import Stepper, params_of
 from plait.search.proxy import Heritage, Proxy, some
-from plait.search.report import write_report
-from plait.search.reward import front, reward
+from plait.search.records import FOUND, REPORT, Facts, describe, plain, read, write
+from plait.search.reward import reward
 from plait.search.settings import Plan
 from plait.search.space import Space, sizes_for, starting_point
 from plait.search.study import ASKING, JOURNAL, LOCK, WORKERS, Journal, choices_of
-from plait.search.trials import Trials, best_of, facts_of
+from plait.search.trials import Trials
 from plait.training.encoders.folder import FACTS
 from plait.training.encoders.images import Rows, unreadable
 from plait.training.encoders.tuner import Tuner
 
-FOUND, REPORT, MODEL, START, FINAL = "search.json", "report.html", "model", "start", "final.lock"
+MODEL, START, FINAL = "model", "start", "final.lock"
 LOOKED_AT, LARGEST = 200, 224  # pictures whose size is looked at, and the largest input that follows from it
 
 
-def search(parts: Partition, config: Config, plan: Plan, out: Path, overwrite: bool = False) -> dict[str, Any]:
+def search(parts: Partition, config: Config, plan: Plan, out: Path, overwrite: bool = False) -> Facts:
     """Find a network for pictures and machine, and train it to the end.
 
     A killed search goes on where it was, several processes may work on one folder, and a finished one is left alone.
@@ -72,10 +69,11 @@ class _Search:
     out: Path
     overwrite: bool
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> Facts:
         if self.config.image.train.stages is not None:
             raise ConfigError("image.train.stages names sizes, which a search chooses; leave it null")
-        _ = self.tuner, self.space, self.heritage  # their errors come before anything is written
+        # Their errors come before anything is written.
+        _ = self.tuner, self.space, self.heritage, _network(self.plan.reference, "--reference", False)
         for name in self.plan.warm_start:
             starting_point(self.space, name)
         self._claim()
@@ -86,7 +84,7 @@ class _Search:
             trials.run()
             if journal.others():
                 say("other processes are at their last trials; the last of them trains the network found")
-                return self._facts(trials)
+                return describe(trials, self.parts)
             return self._finish(trials)
 
     @cached_property
@@ -108,7 +106,7 @@ class _Search:
     def heritage(self) -> Heritage:
         if self.plan.inherit is None:
             return Heritage(data_config(self.space.smallest.build(0), self.space.sizes[-1]))
-        source = create_model(self.plan.inherit, True)
+        source = _network(self.plan.inherit, "--inherit", True)
         return Heritage(data_config(source, self.space.sizes[-1]), source)
 
     def _claim(self) -> None:
@@ -133,8 +131,8 @@ class _Search:
 
     def _require_same(self, journal: Journal) -> None:
         """Raise RunError where the folder's study is of other rows or settings; look at the rows where it is new."""
-        rows = {"rows": self.tuner.key("image"), "space": _plain(self.space.choices)}
-        inputs = _plain(rows | self.plan.facts)
+        rows = {"rows": self.tuner.key("image"), "space": plain(self.space.choices)}
+        inputs = plain(rows | self.plan.facts)
         known = journal.attribute("inputs")
         if known is None:
             self._look()
@@ -162,28 +160,29 @@ class _Search:
     def _stepper(self) -> Stepper:
         return Stepper(self.config.image.train, pick_device(self.config.device), len(self.tuner.labels))
 
-    def _finish(self, trials: Trials) -> dict[str, Any]:
+    def _finish(self, trials: Trials) -> Facts:
         """Train the best network to the end, in one process."""
-        facts = self._facts(trials)
+        facts, kept = describe(trials, self.parts), read(self.out)
         best = facts["best"]
-        kept = _read(self.out / FOUND)
-        if kept is not None and kept.get("final", {}).get("trial") == best and (self.out / MODEL / FACTS).is_file():
+        if best is None:
+            raise ConfigError("no network was trained to the end; give more --trials or a larger --budget")
+        if kept.get("final", {}).get("trial") == best and (self.out / MODEL / FACTS).is_file():
             facts["final"] = kept["final"]
-            if kept["trials"] == _plain(facts["trials"]):
+            if kept["trials"] == facts["trials"]:
                 say(f"'{self.out}' holds this search, finished; there is nothing to do")
             else:
-                self._write(facts)
+                write(facts, self.out)
             return facts
         try:
             with FileLock(self.out / FINAL, timeout=0):
-                self._write(facts)
+                write(facts, self.out)
                 facts["final"] = self._final(trials, best)
-                self._write(facts)
+                write(facts, self.out)
         except Timeout:
             say("another process trains the network found")
         return facts
 
-    def _final(self, trials: Trials, number: int) -> dict[str, Any]:
+    def _final(self, trials: Trials, number: int) -> Facts:
         """The full training of a trial's network; what came of it."""
         trial = trials.journal.trials[number]
         network = self.space.network(choices_of(trial))
@@ -217,55 +216,13 @@ class _Search:
             "inherited": share,
         }
 
-    def _facts(self, trials: Trials) -> dict[str, Any]:
-        """What ``search.json`` says before the final training."""
-        found = trials.journal.trials
-        best = best_of(found)
-        if best is None and not trials.journal.others():
-            raise ConfigError("no network was trained to the end; give more --trials or a larger --budget")
-        told = [facts_of(trial) for trial in found]
-        _mark_front(told)
-        proxy = trials.proxy
-        return {
-            "plait": __version__,
-            "source": self.parts.train.source,
-            "rows": {
-                "train": len(self.parts.train), "val": len(self.parts.val),
-                "proxy_train": len(proxy.train.targets), "proxy_val": len(proxy.val.targets),
-            },
-            "classes": len(self.tuner.labels),
-            "reference": self._reference(trials),
-            "plan": asdict(self.plan),
-            "space": _plain(self.space.choices),
-            "trials": told,
-            "best": best.number if best is not None else None,
-        }  # fmt: skip
 
-    def _reference(self, trials: Trials) -> dict[str, Any]:
-        """The reference network, and its own trial where it is a point of the space."""
-        point = trials.reference_point
-        choices = point.choices if point is not None else None
-        own = [one for one in trials.journal.trials if choices and choices_of(one) == choices]
-        number = next((one.number for one in own if facts_of(one)["state"] == "trained"), None)
-        params = params_of(trials.reference)
-        return {
-            "name": self.plan.reference, "size": self.space.sizes[-1], "params": params, "trial": number,
-            "choices": choices,
-        }  # fmt: skip
-
-    def _write(self, facts: dict[str, Any]) -> None:
-        part = self.out / f".{FOUND}.{os.getpid()}.part"
-        part.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-        part.replace(self.out / FOUND)
-        write_report(facts, self.out / REPORT)
-
-
-def _mark_front(told: list[dict[str, Any]]) -> None:
-    """Say of every trained trial whether none beats it in accuracy, step time and parameters together."""
-    trained = [one for one in told if one["state"] == "trained"]
-    columns = [[one[key] for one in trained] for key in ("accuracy", "step_ratio", "params")]
-    for one, on in zip(trained, front(*columns) if trained else [], strict=True):
-        one["front"] = bool(on)
+def _network(name: str, flag: str, pretrained: bool) -> torch.nn.Module:
+    """A timm network. Raises ConfigError that names the flag which named it."""
+    try:
+        return create_model(name, pretrained)
+    except EncoderError as error:
+        raise ConfigError(str(error).replace("image.model", flag, 1)) from None
 
 
 def _usual_size(pairs: Pairs) -> int:
@@ -283,16 +240,3 @@ def _usual_size(pairs: Pairs) -> int:
     if not sides:
         raise DataError(f"{pairs.source}: no image can be read; check data.image and data.root")
     return min(LARGEST, round(statistics.median(sides)))
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
-    return json.loads(json.dumps(value))
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

@@ -75,6 +75,11 @@ class Network:
         """What `plait.encoders.blocks.plait_efficientnet` is built from."""
         return {"blocks": list(self.blocks), "stem": self.stem, "features": self.features}
 
+    @property
+    def words(self) -> str:
+        """What tells it from others at a glance."""
+        return f"{self.size} px and width {self.choices['width']}"
+
     def build(self, classes: int, **arguments: Any) -> nn.Module:
         """The network with random weights and a classifier of so many classes."""
         return create_model("plait_efficientnet", False, num_classes=classes, **self.arguments, **arguments)

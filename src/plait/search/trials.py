@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from optuna import TrialPruned
@@ -16,6 +16,7 @@ from plait.errors import ConfigError, EncoderError
 from plait.progress import say
 from plait.search.measure import Stepper, in_turns, inference_ms, params_of
 from plait.search.proxy import Proxy
+from plait.search.records import cost_of, was_trained
 from plait.search.reward import Cost, reward
 from plait.search.settings import Plan
 from plait.search.space import Choice, Network, Space, starting_point
@@ -218,7 +219,7 @@ class Trials:
         _, broken = self.cost(self.space.smallest)
         if broken:
             raise ConfigError(
-                f"no network of the space meets the limits; the nearest, {_named(self.space.smallest)}, has "
+                f"no network of the space meets the limits; the nearest, {self.space.smallest.words}, has "
                 f"{' and '.join(broken)}; raise the limit"
             )
 
@@ -230,7 +231,7 @@ class Trials:
         nearest = min(self.journal.trials, key=lambda one: self.plan.limits.excess(cost_of(one)) or float("inf"))
         network = self.space.network(choices_of(nearest))
         raise ConfigError(
-            f"none of {IN_VAIN} networks drawn meets the limits; the nearest, {_named(network)}, has "
+            f"none of {IN_VAIN} networks drawn meets the limits; the nearest, {network.words}, has "
             f"{' and '.join(nearest.user_attrs.get('refused', []))}; raise the limit"
         )
 
@@ -246,46 +247,3 @@ class Trials:
             f"trial {number}: {size}, step {known['step_ratio']:.2f} of the reference's; accuracy "
             f"{known['accuracy']:.4f}, reward {known['reward']:.4f}{early}"
         )
-
-
-def was_trained(trial: FrozenTrial) -> bool:
-    """Whether a finished trial cost a training of its own."""
-    done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    return done and not ({"refused", "same_as"} & set(trial.user_attrs))
-
-
-def cost_of(trial: FrozenTrial) -> Cost:
-    """What a trial's network costs, as far as it was measured."""
-    known = trial.user_attrs
-    return Cost(known.get("params", 0), known.get("step_ms"), known.get("step_ratio"), known.get("ms"))
-
-
-def best_of(trials: list[FrozenTrial]) -> FrozenTrial | None:
-    """The finished trial of the highest reward; the first of equal ones. None where none was trained to the end."""
-    ended = [one for one in trials if one.state == TrialState.COMPLETE and was_trained(one)]
-    return max(ended, key=lambda one: (one.value, -one.number), default=None)
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """A trial's state in a word."""
-    if "same_as" in trial.user_attrs:
-        return "repeated"
-    if trial.state == TrialState.FAIL:
-        return "out of time" if "refused" in trial.user_attrs else "lost"
-    if "refused" in trial.user_attrs:
-        return "refused"
-    return {TrialState.COMPLETE: "trained", TrialState.PRUNED: "stopped"}.get(trial.state, "unfinished")
-
-
-def _named(network: Network) -> str:
-    return f"{network.size} px and width {network.choices['width']}"
-
-
-def facts_of(trial: FrozenTrial) -> dict[str, Any]:
-    """What `search.json` says of a trial."""
-    known = trial.user_attrs
-    keys = ("name", "blocks", "params", "step_ms", "step_ratio", "ms", "accuracy", "reward", "epochs", "seconds")
-    found = {key: known[key] for key in keys if known.get(key) is not None}
-    extra = {"reasons": known["refused"]} if "refused" in known else {}
-    extra |= {"same_as": known["same_as"]} if "same_as" in known else {}
-    return {"number": trial.number, "state": state_of(trial), **found, **extra, "choices": choices_of(trial)}

@@ -13,12 +13,13 @@ def verdict(facts: Facts) -> tuple[str, str]:
     best = facts["trials"][facts["best"]]
     reference, counts = facts["reference"], tally(facts)
     own = facts["trials"][reference["trial"]] if reference["trial"] is not None else None
-    if own is None:
+    if own is None or not own["reward"]:
         lead = f"Trial {best['number']} has the highest reward, {best['reward']:.4f}"
     elif own["number"] == best["number"]:
         lead = f"No network was worth more than {reference['name']}"
     else:
-        lead = f"Trial {best['number']} is worth {best['reward'] / own['reward']:.2f} of {reference['name']}"
+        times = best["reward"] / own["reward"]
+        lead = f"Trial {best['number']} earns {times:.2f} times the reward of {reference['name']}"
     detail = f"Of {sum(counts.values())} trials, {', '.join(f'{n} {state}' for state, n in counts.items())}. " + costs(
         best, reference
     )
