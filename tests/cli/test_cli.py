@@ -244,17 +244,26 @@ def test_threads_do_not_wait_by_spinning_unless_told_to(run: Run, monkeypatch: p
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
+@pytest.mark.parametrize(
+    ("where", "verb"),
+    [
+        ("plait.training.heads.descent.AdamW.step", ("fit", "--set", "model=early")),
+        ("plait.training.loop.KeepBest.on_train_epoch_end", ("tune image", "--set", "image.train.epochs=2")),
+    ],
+    ids=["heads", "encoder"],
+)
 def test_ctrl_c_in_training_stops_in_one_line(
-    run: Run, table: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    where: str, verb: tuple[str, ...], run: Run, table: Path, quick: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Lightning makes a silent exit with code 1 of it."""
-    from plait.training.loop import KeepBest
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(KeepBest, "on_train_epoch_end", interrupt)
-    code, out, err = run("fit", table, "--out", tmp_path / "run", *quick)
+    monkeypatch.setattr(where, interrupt)
+    words, *options = verb
+    code, out, err = run(*words.split(), table, "--out", tmp_path / "run", *quick, *options)
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "stopped; what was encoded and trained so far is kept"
     assert "Traceback" not in err

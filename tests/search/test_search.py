@@ -21,7 +21,7 @@ from plait.data.pairs import Pairs
 from plait.encoders.image import create_model
 from plait.report.write import write_pairs
 from plait.search.measure import params_of
-from plait.search.records import state_of, was_trained
+from plait.search.outcome import state_of, was_trained
 from plait.search.reward import reward
 from plait.search.space import Space
 from plait.search.study import JOURNAL, Journal, choices_of

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import TrialState
-
 from plait import __version__
+from plait.files import read_json, write_json
 from plait.search.measure import params_of
+from plait.search.outcome import best_of, state_of
 from plait.search.report import write_report
-from plait.search.reward import Cost, front
+from plait.search.reward import front
 from plait.search.study import choices_of
 
 if TYPE_CHECKING:
@@ -24,35 +23,6 @@ if TYPE_CHECKING:
 
 FOUND, REPORT = "search.json", "report.html"
 Facts = dict[str, Any]
-
-
-def was_trained(trial: FrozenTrial) -> bool:
-    """Whether a finished trial cost a training of its own."""
-    done = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    return done and not ({"refused", "same_as"} & set(trial.user_attrs))
-
-
-def cost_of(trial: FrozenTrial) -> Cost:
-    """What a trial's network costs, as far as it was measured."""
-    known = trial.user_attrs
-    return Cost(known.get("params", 0), known.get("step_ms"), known.get("step_ratio"), known.get("ms"))
-
-
-def best_of(trials: list[FrozenTrial]) -> FrozenTrial | None:
-    """The finished trial of the highest reward; the first of equal ones. None where none was trained to the end."""
-    ended = [one for one in trials if one.state == TrialState.COMPLETE and was_trained(one)]
-    return max(ended, key=lambda one: (one.value, -one.number), default=None)
-
-
-def state_of(trial: FrozenTrial) -> str:
-    """A trial's state in a word."""
-    if "same_as" in trial.user_attrs:
-        return "repeated"
-    if trial.state == TrialState.FAIL:
-        return "out of time" if "refused" in trial.user_attrs else "lost"
-    if "refused" in trial.user_attrs:
-        return "refused"
-    return {TrialState.COMPLETE: "trained", TrialState.PRUNED: "stopped"}.get(trial.state, "unfinished")
 
 
 def facts_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -89,18 +59,13 @@ def describe(trials: Trials, parts: Partition) -> Facts:
 
 def write(facts: Facts, folder: Path) -> None:
     """``search.json`` and ``report.html``, whole at every moment."""
-    part = folder / f".{FOUND}.{os.getpid()}.part"
-    part.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-    part.replace(folder / FOUND)
+    write_json(folder / FOUND, facts)
     write_report(facts, folder / REPORT)
 
 
 def read(folder: Path) -> Facts:
     """What a folder's ``search.json`` says; nothing where it has none."""
-    try:
-        found = json.loads((folder / FOUND).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
+    found = read_json(folder / FOUND)
     return found if isinstance(found, dict) else {}
 
 

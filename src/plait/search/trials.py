@@ -15,8 +15,8 @@ from plait.encoders.image import create_model
 from plait.errors import ConfigError, EncoderError
 from plait.progress import say
 from plait.search.measure import Stepper, in_turns, inference_ms, params_of
+from plait.search.outcome import cost_of, was_trained
 from plait.search.proxy import Proxy
-from plait.search.records import cost_of, was_trained
 from plait.search.reward import Cost, reward
 from plait.search.settings import Plan
 from plait.search.space import Choice, Network, Space, starting_point
