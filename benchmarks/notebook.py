@@ -69,7 +69,7 @@ def main() -> None:
     fitter = Fitter(task, config, prepared.device)
     for name in MODELS:
         fitted = fit_model(prepared, fitter, name)
-        found = logits(fitted.head, prepared.inputs_of(parts.test, fitted.encoders or prepared.encoders)).numpy()
+        found = logits(fitted.head, prepared.inputs_of(parts.test, fitted.encoders or prepared.make_encoders())).numpy()
         right[f"plait: {name}"] = _tell(f"plait: {name} ({fitted.note})", found, targets)
     y, y_val = task.targets.numpy(), task.val_targets.numpy()
     log_prior = np.log(np.bincount(y, minlength=task.classes).clip(1) / len(y))
@@ -99,7 +99,7 @@ def _sides(prepared: Preparation, task: Any, parts: Any) -> dict[str, Side]:
     unseen = prepared.inputs_of(parts.test)
     sides = {"image": Side(*(rows.features["image"].numpy() for rows in (task.train, task.val, unseen)))}
     start = 0
-    for i, encoder in enumerate(prepared.encoders.text):
+    for i, encoder in enumerate(prepared.make_encoders().text):
         columns = slice(start, start + encoder.dim)
         start += encoder.dim
         if i in task.sparse:

@@ -306,7 +306,7 @@ def test_a_tuned_encoder_keeps_the_pooling_of_its_folder(
     monkeypatch.setattr(Preparation, "_tuned", lambda *_: folders["uae"])
     settings = ("text.tune=true", "text.pooling=mean")
     prepared = Preparation(drawn, toy_config(*settings), ("text",))
-    assert prepared.encoders.text[0].fingerprint == opened(folders["uae"]).fingerprint
+    assert prepared.make_encoders().text[0].fingerprint == opened(folders["uae"]).fingerprint
 
 
 FAMILIES = [("llama", ("text.train.lora=4", f"text.prompt={json.dumps(ANGLE_PROMPT)}")), ("uae", ()), ("roberta", ())]

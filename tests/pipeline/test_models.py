@@ -85,7 +85,7 @@ def test_a_run_with_its_own_encoders_predicts_the_same_when_loaded(
     np.testing.assert_allclose(loaded.predict_proba(drawn), before, atol=1e-6)
     fitted, read = classifier.engine_.encoders, loaded.encoders
     assert [e.fingerprint for e in (read.image, *read.text)] == [e.fingerprint for e in (fitted.image, *fitted.text)]
-    untuned = Preparation(drawn, config).encoders
+    untuned = Preparation(drawn, config).make_encoders()
     for modality, choice in zip(("image", "text"), layers, strict=True):
         assert moved(untuned, loaded.encoders, modality) != choice.endswith("frozen")
     # The head was trained for these encoders: with those it started from, it answers otherwise.
@@ -98,7 +98,7 @@ def test_batch_norms_learn_their_statistics_only_where_layers_are_tuned(
     layers: str, drawn: Pairs, toy_config: Callable[..., Config]
 ) -> None:
     config = toy_config(*JOINT, f"joint.image={layers}", "joint.epochs=1")
-    encoders = (Preparation(drawn, config).encoders, plait.Classifier(config).fit(drawn).engine_.encoders)
+    encoders = (Preparation(drawn, config).make_encoders(), plait.Classifier(config).fit(drawn).engine_.encoders)
     before, after = ({k: v for k, v in e.image.model.state_dict().items() if "running" in k} for e in encoders)  # type: ignore[union-attr]
     learnt = [not torch.equal(before[name], after[name]) for name in before]
     assert learnt[-1]
@@ -119,7 +119,7 @@ def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows
     prepared = Preparation(plait.draw(rows=64, seed=7, size=32), config, val=pairs)
     fitted = fit_model(prepared, Fitter(prepared.task(), config, prepared.device), "early")
     assert fitted.encoders is not None
-    was, now = prepared.encoders.text, fitted.encoders.text
+    was, now = prepared.make_encoders().text, fitted.encoders.text
     for one, other in zip(was, now, strict=True):
         if isinstance(one, TfidfEncoder):  # the same terms, perhaps with a linear head on them
             assert isinstance(other, TfidfEncoder)
@@ -256,7 +256,7 @@ def test_an_image_network_is_tuned_beside_tfidf_alone(drawn: Pairs, toy_config: 
     layers = ("joint.image=all", "joint.text=frozen", "text.model=tfidf")
     classifier = plait.Classifier(toy_config(*JOINT, *layers)).fit(drawn)
     assert [encoder.name for encoder in classifier.engine_.encoders.text] == ["tfidf"]
-    assert moved(Preparation(drawn, classifier.config).encoders, classifier.engine_.encoders, "image")
+    assert moved(Preparation(drawn, classifier.config).make_encoders(), classifier.engine_.encoders, "image")
 
 
 def patchy(rows: int, image: set[int], text: set[int], first: int = 0) -> Pairs:

@@ -134,7 +134,7 @@ def _models(pairs: Pairs, config: Config) -> tuple[str, ...]:
 def _engine(prepared: Preparation, best: FittedModel, metrics: dict[str, Any], taken: dict[str, Any]) -> Engine:
     """What answers by a fitted model: the encoders it reads and its head."""
     config, modalities = prepared.config, modalities_of(best.spec.model)
-    found = best.encoders or prepared.encoders
+    found = best.encoders or prepared.make_encoders()
     encoders = EncoderPair(found.image if "image" in modalities else None, found.text if "text" in modalities else [])
     layers = {"image": config.joint.image, "text": config.joint.text} if best.spec.model == "early" else {}
     jointly = [modality for modality, which in layers.items() if which != "frozen"]

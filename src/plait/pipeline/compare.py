@@ -100,7 +100,7 @@ def _fit(prepared: Preparation, fitter: Fitter, test: Pairs) -> dict[str, ModelR
     modalities: dict[int, HeadInputs] = {}  # models share most encoders
     for name in MODELS:
         fitted = fit_model(prepared, fitter, name)
-        encoders = fitted.encoders or prepared.encoders
+        encoders = fitted.encoders or prepared.make_encoders()
         if id(encoders) not in modalities:
             modalities[id(encoders)] = prepared.inputs_of(test, encoders)
         probabilities = logits(fitted.head, modalities[id(encoders)]).softmax(1).numpy()

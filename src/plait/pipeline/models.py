@@ -29,7 +29,7 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     folder = prepared.store.folder / "joint"
     folder.mkdir(parents=True, exist_ok=True)
     joint = tune_joint(
-        prepared.encoders.opened(),
+        prepared.make_encoders().opened(),
         fitter.new_early(),
         JointRows(prepared.train_pairs, task.train, task.targets),
         JointRows(val_pairs, task.val, task.val_targets),
@@ -49,7 +49,7 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
 
 def _key(prepared: Preparation) -> str:
     """What names a joint training: settings that matter, encoders, and every row's content and label."""
-    config, encoders = prepared.config, prepared.encoders
+    config, encoders = prepared.config, prepared.make_encoders()
     prints = [encoder.fingerprint for encoder in (encoders.image, *encoders.text) if encoder is not None]
     settings = [config.joint.model_dump(), config.head.model_dump(), config.image.train.model_dump(), config.seed]
     return key_of([settings, prints, prepared.tuner.key("image"), prepared.tuner.key("text")], [])

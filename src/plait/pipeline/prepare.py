@@ -141,9 +141,15 @@ class Preparation:
         require_known_labels(pairs, self.labels)
         return torch.tensor([self._numbers[label] for label in require_labels(pairs)])
 
+    def make_encoders(self) -> EncoderPair:
+        """Load the encoders, fit them to the training texts, or tune them on the training rows, as configured.
+
+        Tuning takes minutes, or hours; it is done once.
+        """
+        return self._encoders
+
     @cached_property
-    def encoders(self) -> EncoderPair:
-        """Loaded, fitted to the training texts, or tuned on the training rows, as configured."""
+    def _encoders(self) -> EncoderPair:
         encoders = EncoderPair()
         config = self.config
         if "text" in self.modalities:
@@ -180,7 +186,7 @@ class Preparation:
         """The encoders with the linear classifiers on their wide features, made once."""
         key = tuple((number, id(weights)) for number, weights in scores.items())
         if key not in self._scored:
-            self._scored[key] = (scores, with_scores(self.encoders, scores))
+            self._scored[key] = (scores, with_scores(self.make_encoders(), scores))
         return self._scored[key][1]
 
     @cached_property
@@ -226,7 +232,7 @@ class Preparation:
         Args:
             encoders: None for this preparation's own.
         """
-        found = encode(encoders or self.encoders, pairs, self.config.image, self.store, self.tally)
+        found = encode(encoders or self.make_encoders(), pairs, self.config.image, self.store, self.tally)
         for modality, features in found.items():
             key = f"encode_{modality}"
             self.seconds[key] = self.seconds.get(key, 0.0) + features.seconds
@@ -254,9 +260,10 @@ class Preparation:
 
     def _parts(self) -> dict[str, tuple[Part, ...]]:
         """The columns of each modality by encoder."""
-        found = {"text": tuple(Part(encoder.name, encoder.dim) for encoder in self.encoders.text)}
-        if self.encoders.image is not None:
-            found["image"] = (Part(self.encoders.image.name, self.encoders.image.dim),)
+        encoders = self.make_encoders()
+        found = {"text": tuple(Part(encoder.name, encoder.dim) for encoder in encoders.text)}
+        if encoders.image is not None:
+            found["image"] = (Part(encoders.image.name, encoders.image.dim),)
         return {modality: parts for modality, parts in found.items() if parts}
 
     def _sparse(self) -> dict[int, SparseRows]:
@@ -266,16 +273,16 @@ class Preparation:
         train, val = self.train_pairs.texts, self.val_pairs.texts
         return {
             i: SparseRows(encoder.matrix(train), encoder.matrix(val))
-            for i, encoder in enumerate(self.encoders.text)
+            for i, encoder in enumerate(self.make_encoders().text)
             if isinstance(encoder, TfidfEncoder)
         }
 
     def _class_vectors(self) -> Tensor | None:
         """(K, D) embeddings of the class names by the text encoders; None without any."""
-        if not self.encoders.text:
+        if not self.make_encoders().text:
             return None
         names = [label.replace("_", " ") for label in self.labels]
-        return torch.cat([torch.as_tensor(encoder.encode(names)) for encoder in self.encoders.text], dim=1)
+        return torch.cat([torch.as_tensor(encoder.encode(names)) for encoder in self.make_encoders().text], dim=1)
 
     def _tuned(self, modality: str) -> Path:
         """The folder of an encoder tuned on the training rows; the same rows, settings and seed tune it only once."""

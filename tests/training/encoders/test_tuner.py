@@ -35,7 +35,7 @@ def table(drawn: Pairs, tmp_path: Path) -> Path:
 def test_tuned_once_for_the_same_rows(modality: str, drawn: Pairs, toy_config: Callable[..., Config]) -> None:
     config = toy_config(f"{modality}.tune=true", *QUICK)
     first, again = (Preparation(drawn, config) for _ in range(2))
-    one, two = (getattr(prepared.encoders, modality) for prepared in (first, again))
+    one, two = (getattr(prepared.make_encoders(), modality) for prepared in (first, again))
     prints = [e[0].fingerprint if isinstance(e, list) else e.fingerprint for e in (one, two)]
     assert prints[0] == prints[1]
     assert f"tune_{modality}" in first.seconds
