@@ -51,11 +51,11 @@ def test_what_tfidf_knows_beside_a_network_changes_nothing_in_its_tuning(
 ) -> None:
     models = (str(text_folder), f"tfidf + {text_folder}")
     alone, joined = (Preparation(drawn, toy_config(f"text.model={m}", "text.tune=true", *QUICK)) for m in models)
-    (network,), (tfidf, same) = alone.encoders.text, joined.encoders.text
+    (network,), (tfidf, same) = alone.make_encoders().text, joined.make_encoders().text
     assert (tfidf.name, same.fingerprint) == ("tfidf", network.fingerprint)
     assert "tune_text" not in joined.seconds
     assert joined.seen == {"text"}
-    plain = Preparation(drawn, toy_config(f"text.model={text_folder}")).encoders.text[0]
+    plain = Preparation(drawn, toy_config(f"text.model={text_folder}")).make_encoders().text[0]
     assert plain.fingerprint != same.fingerprint
 
 
@@ -81,7 +81,7 @@ def test_an_encoder_remembers_whether_its_texts_were_cleaned(
     for later in ("true", "false"):
         capsys.readouterr()
         config = toy_config(f"text.model={folder}+tfidf", f"text.clean={later}")
-        assert Preparation(drawn, config, ("text",)).encoders.text
+        assert Preparation(drawn, config, ("text",)).make_encoders().text
         how = {"true": "cleaned", "false": "not cleaned"}[clean]
         warning = f"warning: '{folder}' was trained on texts that were {how}; text.clean={clean}"
         assert (warning in capsys.readouterr().err) == (later != clean)
