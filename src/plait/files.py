@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,18 @@ def read_json(file: Path) -> Any:
         return None
 
 
-def require_free(folder: Path, overwrite: bool = False) -> None:
-    """Raise RunError where a file, a run, or anything else is in the way of a new folder."""
-    out, overwrite_it = option("--out", "folder"), option("--overwrite", "overwrite=True")
+def require_folder(folder: Path) -> None:
+    """Raise RunError where an output folder is a file."""
     if folder.is_file():
-        raise RunError(f"{out} '{folder}' is a file; give a folder")
-    if overwrite or not folder.exists() or not any(folder.iterdir()):
+        raise RunError(f"{option('--out', 'folder')} '{folder}' is a file; give a folder")
+
+
+def require_free(folder: Path, overwrite: bool = False, but: Collection[str] = ()) -> None:
+    """Raise RunError where a file, a run, or anything else is in the way of a new folder; names in `but` are not."""
+    require_folder(folder)
+    if overwrite or not folder.exists() or {one.name for one in folder.iterdir()} <= set(but):
         return
+    out, overwrite_it = option("--out", "folder"), option("--overwrite", "overwrite=True")
     what = "already holds a run" if (folder / MANIFEST).exists() else "is not empty"
     raise RunError(f"{out} '{folder}' {what}; choose another folder, or replace it with {overwrite_it}")
 

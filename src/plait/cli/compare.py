@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from plait.cli.options import DATA_HELP, AllowSeen, ConfigFile, Overwrite, Preset, Set, Strict, Test, Val, settings_of
+from plait.cli.options import AllowSeen, ConfigFile, Data, Overwrite, Preset, Set, Strict, Test, Val, settings_of
 
 
 def compare(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder for compare.json and report.html.")],
     test: Test = None,
     val: Val = None,

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from plait.cli.opening import open_run
-from plait.cli.options import DATA_HELP, AllowSeen, Overwrite, Set, Strict
+from plait.cli.options import AllowSeen, Data, Overwrite, Set, Strict
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and report.html.")] = None,
     set_: Set = None,
     strict: Strict = False,

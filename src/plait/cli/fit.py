@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Strict, Test, Val, settings_of
+from plait.cli.options import ConfigFile, Data, Overwrite, Preset, Set, Strict, Test, Val, settings_of
 
 
 def fit(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: Annotated[Path, typer.Option(metavar="RUN", help="Run folder to write: all that predicting needs.")],
     test: Test = None,
     val: Val = None,

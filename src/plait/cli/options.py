@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from plait.config import Config
 
 DATA_HELP = "CSV, TSV, JSONL or Parquet file, folder, URL or Hugging Face dataset; SOURCE#SPLIT picks one split."
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 Preset = Annotated[str | None, typer.Option(help="A named configuration; see [bold]plait presets[/bold].")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML configuration file.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key; may be repeated.")]

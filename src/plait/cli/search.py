@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Test, Val, settings_of
+from plait.cli.options import ConfigFile, Data, Overwrite, Preset, Set, Test, Val, settings_of
 from plait.errors import ConfigError
 
 if TYPE_CHECKING:
     from plait.search.settings import Plan
 
-PAPER = "Tan & Le 2021"
-
 
 def search(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study, search.json, report.html and model.")],
     trials: Annotated[int, typer.Option(help="Networks to train for comparison.")] = 64,
     budget: Annotated[float | None, typer.Option(help="Minutes of all trials together; default: no end.")] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from plait.cli.options import DATA_HELP, ConfigFile, Overwrite, Preset, Set, Test, Val, settings_of
+from plait.cli.options import ConfigFile, Data, Overwrite, Preset, Set, Test, Val, settings_of
 
 if TYPE_CHECKING:
     from plait.config import Config
@@ -23,7 +23,7 @@ TunedFolder = Annotated[Path, typer.Option(metavar="MODEL_DIR", help="Folder for
 
 @tune.command("image")
 def tune_image(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: TunedFolder,
     test: Test = None,
     val: Val = None,
@@ -44,7 +44,7 @@ def tune_image(
 
 @tune.command("text")
 def tune_text(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: TunedFolder,
     test: Test = None,
     val: Val = None,
@@ -69,7 +69,7 @@ def tune_text(
 
 @tune.command("static")
 def tune_static(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    data: Data,
     out: TunedFolder,
     test: Test = None,
     val: Val = None,

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from plait.config import ImageConfig, Precision
-from plait.encoders.base import Modality, computing, fingerprint, in_bf16, quiet
+from plait.encoders.base import ImageEncoder, Modality, computing, fingerprint, in_bf16, quiet
 from plait.encoders.folding import folded
 from plait.encoders.lite import LITES, fill
 from plait.encoders.pixels import KEYS, Preprocessing
+from plait.encoders.remembered import REMEMBERED, remembered
 from plait.errors import EncoderError, did_you_mean, setting
 from plait.hub import reached
 
@@ -135,6 +136,17 @@ def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path, la
         model, str(folder), model_config=config, model_args=getattr(model, "network", None), safe_serialization=True
     )
     model.to(memory_format=torch.channels_last)
+
+
+def kept_image_encoder(config: ImageConfig, device: torch.device | str, store: Path | None) -> ImageEncoder:
+    """`load_image_encoder`, or what is remembered of it below a folder; None: it is opened now."""
+    if store is None:
+        return load_image_encoder(config, device)
+    known = {"name": config.model, "modality": "image", "size": config.size}
+    known["bf16"] = in_bf16(config.precision, torch.device(device))
+    folder = Path(config.model.removeprefix(LOCAL)) if config.model.startswith(LOCAL) else None
+    found: ImageEncoder = remembered(store / REMEMBERED, folder, known, lambda: load_image_encoder(config, device))
+    return found
 
 
 def load_image_encoder(config: ImageConfig, device: torch.device | str = "cpu") -> TimmEncoder:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from plait.encoders.base import Encoder, Modality, fingerprint
-from plait.files import digest
+from plait.files import digest, read_json, write_json
 from plait.progress import say
 
 REMEMBERED = "opened"  # folder of the store
@@ -56,10 +54,10 @@ def remembered(store: Path, weights: Path | None, settings: Mapping[str, Any], o
     if weights is None or not weights.is_dir():
         return open_()
     note = store / f"{_key(weights, settings)}.json"
+    facts = read_json(note)
     try:
-        facts = json.loads(note.read_text("utf-8"))
         return Remembered(facts["modality"], facts["name"], facts, open_)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         encoder: Encoder = open_()
         _write(note, {key: getattr(encoder, key) for key in ("modality", "name", "dim", "fingerprint")})
         return encoder
@@ -82,10 +80,7 @@ def _versions() -> dict[str, str]:
 
 
 def _write(note: Path, facts: Mapping[str, Any]) -> None:
-    draft = note.with_name(f".{note.name}.{os.getpid()}.tmp")
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(facts), "utf-8")
-        draft.replace(note)
+        write_json(note, dict(facts))
     except OSError as error:  # it is opened again the next time
         say(f"warning: '{note.parent}' cannot be written ({error.strerror}); encoders are opened for every comparison")

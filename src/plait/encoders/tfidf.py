@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import re
-import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from plait.encoders.base import Modality, fingerprint
 from plait.errors import DataError, EncoderError
+from plait.files import replacing_folder
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -192,13 +192,8 @@ def kept_tfidf(
         return TfidfEncoder.load(folder, {"terms": kind})
     except Exception:  # not there, or damaged in any way: it is fitted anew
         encoder = fit_tfidf(texts, dim, seed, terms, kind)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError), replacing_folder(folder) as draft:  # a full disk, or another process was first
         encoder.save(draft)
-        draft.replace(folder)
-    except OSError:  # a full disk, or another process was first
-        shutil.rmtree(draft, ignore_errors=True)
     return encoder
 
 

@@ -97,13 +97,13 @@ def _remedy() -> str:
 def _fit(prepared: Preparation, fitter: Fitter, test: Pairs) -> dict[str, ModelResult]:
     """Every model, fitted, and its answers to the test rows."""
     models = {}
-    modalities: dict[int, HeadInputs] = {}  # models share most encoders
+    inputs: dict[int, HeadInputs] = {}  # models share most encoders
     for name in MODELS:
         fitted = fit_model(prepared, fitter, name)
         encoders = fitted.encoders or prepared.make_encoders()
-        if id(encoders) not in modalities:
-            modalities[id(encoders)] = prepared.inputs_of(test, encoders)
-        probabilities = logits(fitted.head, modalities[id(encoders)]).softmax(1).numpy()
+        if id(encoders) not in inputs:
+            inputs[id(encoders)] = prepared.inputs_of(test, encoders)
+        probabilities = logits(fitted.head, inputs[id(encoders)]).softmax(1).numpy()
         curve = prepared.curves.get(name) or fitted.curve
         models[name] = ModelResult(probabilities, fitted.seconds, curve, fitted.note)
     return models

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from plait.config import TFIDF, Config, ImageConfig
+from plait.config import TFIDF, Config
 from plait.data.checks import require_classes, require_known_labels, require_labels
 from plait.data.draws import folds
 from plait.data.pairs import Pairs
@@ -19,10 +19,9 @@ from plait.data.partition import divide, groups_of
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
-from plait.encoders.base import ImageEncoder, TextEncoder, in_bf16
-from plait.encoders.image import LOCAL, load_image_encoder
+from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.image import LOCAL, kept_image_encoder
 from plait.encoders.pair import EncoderPair
-from plait.encoders.remembered import REMEMBERED, remembered
 from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import DataError, setting
@@ -151,36 +150,20 @@ class Preparation:
     @cached_property
     def _encoders(self) -> EncoderPair:
         encoders = EncoderPair()
-        config = self.config
+        config, store = self.config, self.store.folder if self.remember else None
         if "text" in self.modalities:
             texts = lambda: [text for text in self.train_pairs.texts if text is not None]  # noqa: E731
             if not config.text.tune:
                 warn_of_cleaning(config.text)
             tuned = self._tuned("text") if config.text.tune else None
-            encoders.text = load_text_encoders(config.text, texts, self.device, config.seed, tuned, self._remembering)
+            encoders.text = load_text_encoders(config.text, texts, self.device, config.seed, tuned, store)
         if "image" in self.modalities:
             image = config.image
             if image.tune or not image.pretrained:
                 # The folder's own preprocessing has the size it was tuned at.
                 image = image.model_copy(update={"model": f"{LOCAL}{self._tuned('image')}"})
-            encoders.image = self._image_encoder(image)
+            encoders.image = kept_image_encoder(image, self.device, store)
         return encoders
-
-    @property
-    def _remembering(self) -> Path | None:
-        return self.store.folder if self.remember else None
-
-    def _image_encoder(self, image: ImageConfig) -> ImageEncoder:
-        """The image encoder, or what is remembered of it."""
-        if not self.remember:
-            return load_image_encoder(image, self.device)
-        known = {"name": image.model, "modality": "image", "size": image.size}
-        known["bf16"] = in_bf16(image.precision, torch.device(self.device))
-        folder = Path(image.model.removeprefix(LOCAL)) if image.model.startswith(LOCAL) else None
-        found: ImageEncoder = remembered(
-            self.store.folder / REMEMBERED, folder, known, lambda: load_image_encoder(image, self.device)
-        )
-        return found
 
     def scored(self, scores: Mapping[int, Tensor]) -> EncoderPair:
         """The encoders with the linear classifiers on their wide features, made once."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.errors import RunError, option
-from plait.files import MANIFEST, blamed_on, read_json, write_json
+from plait.files import MANIFEST, blamed_on, read_json, require_folder, write_json
 from plait.report.results import Evaluation
 
 if TYPE_CHECKING:
@@ -26,8 +26,7 @@ def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict
         RunError: the folder is a file, a run, or holds results of other inputs.
     """
     out, replace = option("--out", "folder"), option("--overwrite", "overwrite=True")
-    if folder.is_file():
-        raise RunError(f"{out} '{folder}' is a file; give a folder")
+    require_folder(folder)
     if overwrite or not folder.is_dir():
         return inputs
     if (folder / MANIFEST).exists():

@@ -22,6 +22,7 @@ from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.image import LOCAL, create_model, data_config
 from plait.errors import ConfigError, DataError, EncoderError, RunError
+from plait.files import blamed_on, require_folder, require_free
 from plait.progress import say
 from plait.search.measure import Stepper, params_of
 from plait.search.proxy import Heritage, Proxy, some
@@ -110,24 +111,16 @@ class _Search:
         return Heritage(data_config(source, self.space.sizes[-1]), source)
 
     def _claim(self) -> None:
-        if self.out.is_file():
-            raise RunError(f"--out '{self.out}' is a file; give a folder")
+        require_folder(self.out)
         if self.overwrite:
             for name in (JOURNAL, FOUND, REPORT, LOCK, ASKING, FINAL):
                 (self.out / name).unlink(missing_ok=True)
             for name in (MODEL, START, WORKERS, f".{MODEL}.training"):
                 shutil.rmtree(self.out / name, ignore_errors=True)
-        started = {JOURNAL, LOCK, ASKING, WORKERS}
-        if (
-            self.out.is_dir()
-            and not (self.out / JOURNAL).is_file()
-            and {one.name for one in self.out.iterdir()} - started
-        ):
-            raise RunError(f"--out '{self.out}' is not empty; choose another folder, or replace it with --overwrite")
-        try:
+        if not (self.out / JOURNAL).is_file():
+            require_free(self.out, but=(JOURNAL, LOCK, ASKING, WORKERS))
+        with blamed_on(self.out):
             self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunError(f"--out '{self.out}' cannot be written: {error.strerror}; choose another folder") from None
 
     def _require_same(self, journal: Journal) -> None:
         """Raise RunError where the folder's study is of other rows or settings; look at the rows where it is new."""
@@ -154,11 +147,11 @@ class _Search:
         rows.append(some(self.parts.val, self.plan.rows, self.config.seed))
         train, val = (Rows(pairs, self.tuner.targets(pairs)) for pairs in rows)
         labels, seed = len(self.tuner.labels), self.config.seed
-        device = pick_device(self.config.device)
+        device = torch.device(self.tuner.device)
         return Proxy(train, val, labels, self.config.image, self.heritage, self.plan.epochs, seed, device)
 
     def _stepper(self) -> Stepper:
-        return Stepper(self.config.image.train, pick_device(self.config.device), len(self.tuner.labels))
+        return Stepper(self.config.image.train, torch.device(self.tuner.device), len(self.tuner.labels))
 
     def _finish(self, trials: Trials) -> Facts:
         """Train the best network to the end, in one process."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.encoders.image import LOCAL, create_model
 from plait.errors import ConfigError, DataError
+from plait.files import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -201,16 +203,13 @@ def starting_point(space: Space, name: str) -> Network:
     Raises:
         ConfigError: the space has no such point.
     """
-    import json
-    from pathlib import Path
-
     point = space.known(name)
     if point is None and name.startswith(LOCAL):
         try:
-            config = json.loads((Path(name.removeprefix(LOCAL)) / "config.json").read_text("utf-8"))
+            config = read_json(Path(name.removeprefix(LOCAL)) / "config.json")
             arguments = {key: config["model_args"][key] for key in ("blocks", "stem", "features")}
             point = space.found(arguments, config["pretrained_cfg"]["input_size"][-1])
-        except (OSError, ValueError, KeyError):
+        except (KeyError, TypeError, ValueError):
             point = None
     if point is None:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The training loop that heads and encoders share: a quiet Lightning fit that keeps the best weights."""
+"""The training loop that encoders share: a quiet Lightning fit that keeps the best weights."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class _Watch(Callback):
         self._done, self._told = 0.0, time.perf_counter()
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
-        if trainer.current_epoch and self.loop.tell:
+        if trainer.current_epoch:
             say(f"{self.loop.label}: goes on after epoch {trainer.current_epoch} of {self.loop.epochs}")
         self._to(trainer.current_epoch)
 
@@ -91,7 +91,7 @@ class _Watch(Callback):
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         now = time.perf_counter()
-        if self.loop.tell and now - self._told >= TELL_EVERY:
+        if now - self._told >= TELL_EVERY:
             values = trainer.callback_metrics.items()
             found = ", ".join(f"{name.removeprefix('val_')} {value:.4f}" for name, value in values if "val_" in name)
             say(f"{self.loop.label}: epoch {trainer.current_epoch + 1} of {self.loop.epochs}, validation {found}")
@@ -135,7 +135,6 @@ class Loop:
         checkpoint: file to go on from where it exists, and to write after every epoch; None for short trainings.
         reload: make the training loader anew for every epoch, by the task's own ``train_dataloader``.
         label: what the progress bar says.
-        tell: a line on standard error after an epoch, no more often than `TELL_EVERY` seconds.
     """
 
     epochs: int
@@ -145,7 +144,6 @@ class Loop:
     checkpoint: Path | None = None
     reload: bool = False
     label: str = "train"
-    tell: bool = True
 
 
 def run_trainer(

@@ -93,14 +93,6 @@ def test_features_of_a_missing_modality_are_ignored(modality: str) -> None:
     assert (after[0::2] != before[0::2]).any(1).all()
 
 
-def test_nothing_there_is_the_prior() -> None:
-    head, (features, present) = made(), drawn(3)
-    present = {s: torch.tensor([True, False, s == "text"]) for s in present}
-    out = head(features, present)
-    assert torch.equal(out[1], LOG_PRIOR)
-    assert not torch.equal(out[2], LOG_PRIOR)
-
-
 def test_dropout_in_training_only() -> None:
     head, (features, present) = made(dropout=0.5), drawn(50)
     whole = head.embed(features, present)

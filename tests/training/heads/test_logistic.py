@@ -105,7 +105,7 @@ def test_the_optimum_is_that_of_scikit_learn(made: FEATURES, weighted: bool, str
     weight, bias = unsolved(design, found)
     probabilities = torch.from_numpy(array @ weight + bias).softmax(1).numpy()
     np.testing.assert_allclose(probabilities, peer.predict_proba(array), atol=0.02 if strength > 1e-5 else 0.05)
-    assert found.evaluations < logistic.LIMIT
+    assert found.descent.evaluations < logistic.LIMIT
 
 
 @both

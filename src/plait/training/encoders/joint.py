@@ -41,7 +41,7 @@ class JointRows:
     """Rows to learn from: pairs, their features from the frozen encoders, and the (N,) int64 classes."""
 
     pairs: Pairs
-    modalities: HeadInputs
+    inputs: HeadInputs
     targets: Tensor
 
 
@@ -216,7 +216,7 @@ class _Task(lightning.LightningModule):
     def _step(self, data: JointRows, batch: Any) -> tuple[dict[str, Tensor], dict[str, Tensor], Tensor]:
         """Features, presence and targets of a batch of rows."""
         rows, pixels, readable = batch
-        part = data.modalities.rows(rows.cpu())
+        part = data.inputs.rows(rows.cpu())
         known = {s: x.to(self.device) for s, x in part.features.items()}
         present = {s: x.to(self.device) for s, x in part.present.items()}
         inputs: dict[str, Given] = {}

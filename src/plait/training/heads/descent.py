@@ -192,8 +192,8 @@ Batch = tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]  # features,
 
 def _batch(data: tuple[HeadInputs, Answers], keep: Tensor, rows: Tensor, device: torch.device | str) -> Batch:
     """The given rows on a device; a weight is 0 where a copy may not learn from the row."""
-    modalities, answers = data[0].rows(rows), data[1].select(rows)
-    features, present = on(modalities.features, device), on(modalities.present, device)
+    inputs, answers = data[0].rows(rows), data[1].select(rows)
+    features, present = on(inputs.features, device), on(inputs.present, device)
     return features, present, answers.targets.to(device), (keep[:, rows] * answers.weights).to(device)
 
 
@@ -208,10 +208,10 @@ def _loss(copies: Copies, batch: Batch, smoothing: float) -> Tensor:
 
 def _validated(head: nn.Module, val: tuple[HeadInputs, Answers], device: torch.device | str) -> dict[str, float]:
     """Loss and accuracy on the validation rows; nothing without any."""
-    modalities, answers = val
+    inputs, answers = val
     if not len(answers.targets):
         return {}
-    found = logits(head, modalities, device)
+    found = logits(head, inputs, device)
     losses = F.cross_entropy(found, answers.targets, reduction="none") * answers.weights
     return {
         "val_loss": float(losses.sum() / answers.weights.sum().clamp_min(1e-6)),

@@ -139,7 +139,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Solution:
-    """An optimum: weight (D, K) in the solver's coordinates, bias (K,), its strength, loss and evaluations.
+    """An optimum: weight (D, K) in the solver's coordinates, bias (K,), its strength and loss.
 
     `descent` is what found it, to go on with.
     """
@@ -148,7 +148,6 @@ class Solution:
     bias: Tensor
     strength: float
     loss: float
-    evaluations: int
     descent: Descent = field(repr=False)
 
 
@@ -175,7 +174,7 @@ def solve(
         descent = Descent(_loss(design, answers, strength, scale), plain / scale)
     descent.run(tolerance * max(descent.value, 1e-3), LIMIT)
     found = descent.point * scale
-    return Solution(found[:-1], found[-1].clone(), strength, descent.value, descent.evaluations, descent)
+    return Solution(found[:-1], found[-1].clone(), strength, descent.value, descent)
 
 
 def _loss(design: Design, answers: Answers, strength: float, scale: Tensor) -> Function:
