@@ -9,7 +9,8 @@ from torch import Tensor
 
 from plait.config import Config, configure
 from plait.fusion.inputs import HeadInputs, logits
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.fitter import Fitter
+from plait.training.heads.task import Task
 
 
 def generator(seed: int) -> torch.Generator:

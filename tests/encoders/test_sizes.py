@@ -13,7 +13,8 @@ from plait.config import Config, configure
 from plait.encoders.lite import LITES
 from plait.fusion.inputs import HeadInputs
 from plait.training.encoders.stages import plan
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.fitter import Fitter
+from plait.training.heads.task import Task
 
 IMAGE, TEXT, CLASSES = 1280, 1024, 101  # EfficientNetV2-S, UAE-Large, UPMC Food-101
 

@@ -18,7 +18,8 @@ from plait.fusion.inputs import HeadInputs
 from plait.inference import answers as predictions
 from plait.inference.engine import Engine
 from plait.inference.torch_head import TorchHead
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.fitter import Fitter
+from plait.training.heads.task import Task
 
 LABELS = ["apple", "crêpe", 'say "cheese"', "dumpling, fried", "egg", "fish"]
 PAIRS = Pairs.from_columns(texts=["a", "b", "c"], ids=["z9", "a,1", "m\n5"])

@@ -14,9 +14,11 @@ from plait.fusion.early.huse import Head as HuseHead
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.spec import build_model
 from plait.training.heads.descent import Copies, train
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.early import Trained
+from plait.training.heads.fitter import Fitter
 from plait.training.heads.logistic import Answers
 from plait.training.heads.practice import Practice
+from plait.training.heads.task import Task
 from telling import SEEN, accuracy, config, generator, modalities, points, said, small
 
 TOWERS = ("head.towers.image=[16]", "head.towers.text=[32,16]", "head.huse.image=[32,16]", "head.huse.text=[16]")
@@ -89,7 +91,12 @@ def test_huse_pulls_classes_of_like_names_together() -> None:
         fitter = Fitter(replace(task, class_vectors=vectors), chosen)
         head = fitter.new_early()
         assert isinstance(head, HuseHead)
-        train(Copies([head]), (task.train, fitter.answers), (task.val, fitter._weighed(task.val_targets)), chosen.train)
+        train(
+            Copies([head]),
+            (task.train, fitter.rows.answers),
+            (task.val, fitter.rows.weighed(task.val_targets)),
+            chosen.train,
+        )
         with torch.inference_mode():
             text = head.embed(task.val.features, task.val.present)["text"]
         means = torch.stack([text[task.val_targets == k].mean(0) for k in range(3)])
@@ -108,12 +115,12 @@ def test_new_early_and_finish_early_are_what_fitting_does(kind: str) -> None:
     )
     fitter = Fitter(task, chosen)
     val = (task.val, Answers(task.val_targets, 5, torch.ones(100)))
-    data = (task.train, fitter.answers)
+    data = (task.train, fitter.rows.answers)
     head, plain = fitter.new_early(), fitter.new_early()
     fitted = train(Copies([head], Practice(0.3)), data, val, chosen.train)
     train(Copies([plain]), data, val, chosen.train)
     assert not torch.equal(logits(head, task.val), logits(plain, task.val))
-    model = fitter.finish_early(head, fitted.curve, 1.5, "by hand")
+    model = fitter.finish_early(Trained(head, fitted.curve, 1.5), "by hand")
     whole = Fitter(task, chosen).fit("early")
     assert torch.equal(logits(model.head, task.val), logits(whole.head, task.val))
     assert (model.curve, model.spec, model.val_loss) == (whole.curve, whole.spec, whole.val_loss)

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.late import KINDS, LateFusion
 from plait.fusion.model import Model
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.fitter import Fitter
+from plait.training.heads.late import candidates
+from plait.training.heads.task import Task
 from telling import SEEN, accuracy, config, generator, modalities, over_separated, points, said, small
 
 
@@ -44,11 +46,11 @@ def test_late_fusion_does_not_trust_an_encoder_that_saw_the_rows(kind: str) -> N
 def test_an_honest_encoder_needs_no_swaps() -> None:
     task = small()
     honest = Fitter(replace(task, seen=SEEN), config())
-    assert honest._excess("image") < 0.15
+    assert honest.modality("image").excess(honest.rows) < 0.15
     assert Fitter(task, config("train.epochs=1")).fit("early").note == "concatenation MLP"
     wronged, _, _ = over_separated(SEEN)
     fitter = Fitter(wronged, config("train.epochs=5"))
-    assert fitter._excess("image") == pytest.approx(0.6, abs=0.06)
+    assert fitter.modality("image").excess(fitter.rows) == pytest.approx(0.6, abs=0.06)
     assert fitter.fit("early").note.endswith("% of image features swapped in training")
 
 
@@ -66,7 +68,7 @@ def test_nothing_is_fitted_to_validation_rows_that_an_encoder_has_seen(kind: str
 def test_auto_chooses_among_kinds_without_parameters_where_validation_rows_are_seen() -> None:
     for val_seen, kinds in ((True, {"mean", "product"}), (False, set(KINDS) - {"stacking"})):
         task = replace(small(), seen=SEEN, val_seen=val_seen)
-        assert set(Fitter(task, config())._candidates()) == kinds
+        assert set(candidates(val_seen)) == kinds
         fitted = Fitter(task, config()).fit("late")
         assert fitted.note == f"{fitted.spec.late}, chosen on validation rows"
         assert fitted.spec.late in kinds

@@ -15,7 +15,8 @@ from plait.fusion.late import KINDS, LateFusion
 from plait.fusion.modality import MODALITIES
 from plait.fusion.model import Model
 from plait.report.metrics import calibration_error
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.fitter import Fitter
+from plait.training.heads.task import Task
 from telling import accuracy, config, generator, modalities, said, unequal
 
 # Classes of unequal size
@@ -74,7 +75,7 @@ def test_product_takes_out_the_prior_that_training_had(rows: int, weights: str, 
     for modality, found in zip(MODALITIES, fusion.priors, strict=True):
         # By the law of total probability; smoothing is in it as far as the temperature leaves it.
         answers = logits(fitter.fit(modality).head, train_rows).softmax(1)
-        weight = fitter.answers.weights / fitter.answers.weights.sum()
+        weight = fitter.rows.answers.weights / fitter.rows.answers.weights.sum()
         torch.testing.assert_close(found.exp(), weight @ answers, atol=1e-5, rtol=1e-4)
         assert (found.exp() - shares).abs().max() < 0.06
 

@@ -23,7 +23,8 @@ from plait.pipeline.prepare import Preparation
 from plait.progress import say
 from plait.report.results import Evaluation, ModelResult
 from plait.training.encoders.tuner import learnt_by, pretuned
-from plait.training.heads.fitter import Fitter, Task
+from plait.training.heads.fitter import Fitter
+from plait.training.heads.task import Task
 
 
 def compare(

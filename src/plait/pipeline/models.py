@@ -9,6 +9,7 @@ from plait.fusion.early import EARLY
 from plait.fusion.modality import MODALITIES
 from plait.pipeline.prepare import Preparation, with_scores
 from plait.training.encoders.folder import key_of
+from plait.training.heads.early import Trained
 from plait.training.heads.fitter import FittedModel, Fitter
 
 
@@ -43,7 +44,7 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     now = replace(task, train=train, val=val, seen=task.seen | tuned)
     note = f"{EARLY[config.head.early].note}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
     fitter = Fitter(now, config, prepared.device)
-    finished = fitter.finish_early(joint.head, joint.curve, time.perf_counter() - start, note)
+    finished = fitter.finish_early(Trained(joint.head, joint.curve, time.perf_counter() - start), note)
     return replace(finished, encoders=with_scores(joint.encoders, finished.scores))
 
 

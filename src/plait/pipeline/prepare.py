@@ -36,7 +36,7 @@ from plait.progress import say
 from plait.training.encoders.folder import FACTS, facts_of
 from plait.training.encoders.tuner import Tuner, learnt_by, pretuned, warn_of_cleaning
 from plait.training.heads.experts import SparseRows
-from plait.training.heads.fitter import CROSS_FIT, Task
+from plait.training.heads.task import CROSS_FIT, Task
 from plait.training.seeds import Curve
 
 ENOUGH = 200  # rows that no head is trained on, for calibration

@@ -22,8 +22,9 @@ from plait.fusion.model import Model
 from plait.fusion.spec import MODELS, build_model, early_head, modalities_of
 from plait.training.heads.descent import Copies, batch_size, train
 from plait.training.heads.experts import SparseRows
-from plait.training.heads.fitter import FittedModel, Fitter, Task
+from plait.training.heads.fitter import FittedModel, Fitter
 from plait.training.heads.logistic import Answers
+from plait.training.heads.task import Task
 from telling import SEEN, accuracy, config, generator, modalities, said, small
 
 
@@ -50,8 +51,8 @@ def late_of(model: Model) -> LateFusion:
 def test_few_rows_are_held_out_in_turn_unless_an_encoder_has_seen_them(rows: int, seen: Any, cross: bool) -> None:
     task = replace(small(rows=rows), seen=frozenset(seen))
     fitter = Fitter(task, config())
-    assert fitter.cross_fits == cross
-    held, answers = fitter.held
+    assert fitter.rows.cross_fits == cross
+    held, answers = fitter.rows.held
     assert len(held) == len(answers.targets) == 100 + rows * cross
     assert torch.equal(held.features["text"][:100], task.val.features["text"])
     assert torch.equal(held.features["text"][100:], task.train.features["text"][: rows * cross])
@@ -65,10 +66,10 @@ def test_balanced_weights_give_every_class_the_same_sum() -> None:
     fitter = Fitter(
         Task(rows(10), targets, torch.arange(10) % 2, rows(2), val, 3), config("train.class_weights=balanced")
     )
-    weights = fitter.answers.weights
+    weights = fitter.rows.answers.weights
     torch.testing.assert_close(torch.zeros(3).index_add_(0, targets, weights), torch.full((3,), 10 / 3))
-    torch.testing.assert_close(fitter.held[1].weights[:2], weights[[9, 0]])
-    torch.testing.assert_close(fitter.log_prior.exp(), torch.ones(3) / 3)
+    torch.testing.assert_close(fitter.rows.held[1].weights[:2], weights[[9, 0]])
+    torch.testing.assert_close(fitter.rows.log_prior.exp(), torch.ones(3) / 3)
 
 
 # Repeatability

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from plait.config import Config
 from plait.fusion.calibration import fit_calibration
@@ -25,6 +24,7 @@ from plait.training.heads.logistic import (
     best_strength,
     solve,
 )
+from plait.training.heads.loss import mean_loss
 from plait.training.seeds import Curve, seeded
 
 if TYPE_CHECKING:
@@ -160,9 +160,7 @@ def loss_of(logits: Tensor, answers: Answers) -> float:
     if not answers.weights.any():
         return 0.0
     flat = torch.full((answers.classes,), 1 / answers.classes).log()
-    calibrated = fit_calibration(logits, answers.targets, flat, answers.weights)(logits, flat)
-    losses = F.nll_loss(calibrated, answers.targets, reduction="none")
-    return float((losses * answers.weights).sum() / answers.weights.sum())
+    return mean_loss(fit_calibration(logits, answers.targets, flat, answers.weights)(logits, flat), answers)
 
 
 def fit_linear(modality: str, spec: ExpertSpec, shape: Shape, rows: Rows) -> ExpertFit:

@@ -1,4 +1,4 @@
-"""The loss that a head is trained by."""
+"""The loss that a head is trained by, and the one that it is judged by."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from plait.devices import in_32_bits
 from plait.fusion.early import EarlyHead
+from plait.training.heads.logistic import Answers
 
 Rows = Mapping[str, Tensor]
 
@@ -34,3 +35,11 @@ def row_losses(
             return head.losses(features, present, targets, label_smoothing)
         logits = head(features, present)
         return logits, F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+
+
+def mean_loss(logits: Tensor, answers: Answers) -> float:
+    """Weighted cross-entropy; 0 for no rows."""
+    if not answers.weights.any():
+        return 0.0
+    losses = F.cross_entropy(logits, answers.targets, reduction="none")
+    return float((losses * answers.weights).sum() / answers.weights.sum())

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from plait.fusion.calibration import Calibration, fit_calibration, fit_temperature
 from plait.fusion.modality import ModalityHead
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
 from plait.training.heads.experts import ExpertFit
 from plait.training.heads.logistic import Answers
+from plait.training.heads.loss import mean_loss
 
 PARTS = 5  # of the cross-validation that chooses between ways to join
 Joined = Callable[[Tensor], Tensor]  # row numbers -> (R, K) logits
@@ -45,14 +45,6 @@ def calibrated(logits: Tensor, answers: Answers) -> Callable[[Tensor], Joined]:
         return lambda other: logits[other] / temperature
 
     return fit
-
-
-def mean_loss(logits: Tensor, answers: Answers) -> float:
-    """Weighted cross-entropy; 0 for no rows."""
-    if not answers.weights.any():
-        return 0.0
-    losses = F.cross_entropy(logits, answers.targets, reduction="none")
-    return float((losses * answers.weights).sum() / answers.weights.sum())
 
 
 @dataclass(frozen=True)
