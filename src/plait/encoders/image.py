@@ -13,7 +13,7 @@ import torch
 from plait.config import ImageConfig, Precision
 from plait.encoders.base import ImageEncoder, Modality, computing, fingerprint, in_bf16, quiet
 from plait.encoders.folding import folded
-from plait.encoders.lite import LITES, fill
+from plait.encoders.lite import LITES, fill, kept_weights
 from plait.encoders.pixels import KEYS, Preprocessing
 from plait.encoders.remembered import REMEMBERED, remembered
 from plait.errors import EncoderError, did_you_mean, setting
@@ -108,15 +108,16 @@ def own_size(name: str) -> int | None:
     Raises:
         EncoderError: an unknown name.
     """
-    import timm
-
     if name.startswith((LOCAL, "hf-hub:")):
         return None
+    if name in LITES:
+        return LITES[name].side  # known without timm, which takes seconds to import
+    import timm
+
     import plait.encoders.blocks  # noqa: F401 - timm then knows the networks that a search finds
 
-    if name not in LITES:
-        _check_name(name)
-    known = timm.get_pretrained_cfg(LITES[name].architecture if name in LITES else name)
+    _check_name(name)
+    known = timm.get_pretrained_cfg(name)
     return None if known is None or known.fixed_input_size else int(known.input_size[-1])
 
 
@@ -144,8 +145,10 @@ def kept_image_encoder(config: ImageConfig, device: torch.device | str, store: P
         return load_image_encoder(config, device)
     known = {"name": config.model, "modality": "image", "size": config.size}
     known["bf16"] = in_bf16(config.precision, torch.device(device))
-    folder = Path(config.model.removeprefix(LOCAL)) if config.model.startswith(LOCAL) else None
-    found: ImageEncoder = remembered(store / REMEMBERED, folder, known, lambda: load_image_encoder(config, device))
+    weights = Path(config.model.removeprefix(LOCAL)) if config.model.startswith(LOCAL) else None
+    if config.model in LITES:
+        weights = kept_weights(config.model)
+    found: ImageEncoder = remembered(store / REMEMBERED, weights, known, lambda: load_image_encoder(config, device))
     return found
 
 

