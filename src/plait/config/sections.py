@@ -321,7 +321,7 @@ class SpaceConfig(Section):
     hidden: PositiveInt = 512
     dropout: Probability = 0.3
     temperature: PositiveFloat = Field(0.07, description="at the start; it is learnt")
-    epochs: PositiveInt = Field(40, description="at most")
+    epochs: PositiveInt = Field(24, description="at most")
     patience: PositiveInt = Field(8, description="epochs without a better recall on validation rows before stopping")
     batch: PositiveInt = 512
     lr: PositiveFloat = 1e-3
