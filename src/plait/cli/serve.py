@@ -33,7 +33,7 @@ def serve(
     max_body_seconds: Annotated[float, typer.Option(help="For a body to come.", rich_help_panel=LIMITS)] = 10.0,
     max_connections: Annotated[int, typer.Option(help="Open at one time.", rich_help_panel=LIMITS)] = 512,
 ) -> None:
-    """Answer over HTTP: POST /predict (and /find, with --index), and GET /health, /ready, /info, /metrics, /openapi.json.
+    """Answer over HTTP: POST /predict, with --index /find, and GET /health, /ready, /info, /metrics, /openapi.json.
 
     [bold]plait serve run --port 8000[/bold]
     [bold]curl -F image=@a.jpg -F text="miso ramen" http://127.0.0.1:8000/predict[/bold]

@@ -113,7 +113,9 @@ def tune_joint(
     from plait.pipeline.space import tune_space
 
     settings = settings_of(preset, config, set_, strict=False)
-    _tell_space(tune_space(_Rows(data, val, test).divide(settings, *SIDES, labelled=False), settings, out, overwrite), out)
+    _tell_space(
+        tune_space(_Rows(data, val, test).divide(settings, *SIDES, labelled=False), settings, out, overwrite), out
+    )
 
 
 class _Rows(NamedTuple):

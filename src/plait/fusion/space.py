@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,13 +68,12 @@ class Tower(nn.Module):
         self.standardise = Standardise(features)
         self.drop = nn.Dropout(spec.dropout)
         self.linear = nn.Linear(features, spec.dim)
-        self.mlp = nn.Sequential(
-            nn.Linear(features, spec.hidden), nn.GELU(), nn.Dropout(spec.dropout), nn.Linear(spec.hidden, spec.dim)
-        )
+        self.mlp = nn.Sequential(nn.Linear(features, spec.hidden), nn.GELU(), nn.Dropout(spec.dropout))
+        self.last = nn.Linear(spec.hidden, spec.dim)
 
     def forward(self, features: Tensor) -> Tensor:
         known = self.drop(self.standardise(features))
-        out: Tensor = self.linear(known) + self.mlp(known)
+        out: Tensor = self.linear(known) + self.last(self.mlp(known))
         return out
 
 
@@ -88,17 +87,19 @@ class JointSpace(nn.Module):
 
     def prepare(self, features: Mapping[str, Tensor]) -> None:
         """Take standardisation from the training rows, ``features[s]`` (N, D_s), and begin at `canonical` maps."""
+        towers = self._towers()
         known = []
-        for modality in MODALITIES:
-            tower = self.towers[modality]
-            tower.standardise.fit(features[modality])  # type: ignore[operator, union-attr]
-            known.append(tower.standardise(features[modality]))  # type: ignore[operator, union-attr]
-        for modality, map_ in zip(MODALITIES, canonical(*known, self.spec.dim), strict=True):
-            linear, last = self.towers[modality].linear, self.towers[modality].mlp[-1]  # type: ignore[index, union-attr]
+        for modality, tower in towers.items():
+            tower.standardise.fit(features[modality])
+            known.append(tower.standardise(features[modality]))
+        for tower, map_ in zip(towers.values(), canonical(known[0], known[1], self.spec.dim), strict=True):
             with torch.no_grad():
-                for weights in (linear.weight, linear.bias, last.weight, last.bias):  # type: ignore[union-attr]
-                    weights.zero_()  # type: ignore[operator]
-                linear.weight[: map_.shape[1]] = map_.T  # type: ignore[index, union-attr, operator]
+                for weights in (tower.linear.weight, tower.linear.bias, tower.last.weight, tower.last.bias):
+                    weights.zero_()
+                tower.linear.weight[: map_.shape[1]] = map_.T
+
+    def _towers(self) -> dict[str, Tower]:
+        return {modality: cast(Tower, self.towers[modality]) for modality in MODALITIES}
 
     def embed(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """(B, dim) embeddings of each modality given, of length 1; zeros where the modality is missing."""

@@ -138,7 +138,9 @@ class Index:
             raise ConfigError(f"{option('-k', 'k')} {k}: ask for 1 row or more")
         condition = sql(where, self.columns) if where is not None else None
         if condition is not None and not self.table.count(condition):
-            raise DataError(f"{option('--where', 'where')} '{where}' leaves none of the {len(self):,} rows; ask for less")
+            raise DataError(
+                f"{option('--where', 'where')} '{where}' leaves none of the {len(self):,} rows; ask for less"
+            )
         query = self.space.queries(features)[0]
         names = [column.name for column in self.columns.values()]
         found, cosines = self.table.nearest(query, min(k, max(1, len(self))), names, self.search, condition)

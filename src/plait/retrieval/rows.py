@@ -23,12 +23,14 @@ def columns_of(pairs: Pairs, keep: Sequence[str]) -> dict[str, Column]:
     """What may be asked for, by the user's names; kept columns have plain names of their own in the table.
 
     Raises:
-        DataError: rows given as `Pairs` were read without such a column, or it has the name of one that every index has.
+        DataError: rows given as `Pairs` were read without such a column, or it is named as one that every index has.
     """
     found = {name: Column(name) for name in OWN}
     for number, name in enumerate(dict.fromkeys(keep)):
         if name in OWN:
-            raise DataError(f"column '{name}' of {pairs.source} cannot be kept under that name; every index has its own")
+            raise DataError(
+                f"column '{name}' of {pairs.source} cannot be kept under that name; every index has its own"
+            )
         if f"{KEPT}{name}" not in pairs.table.column_names:
             raise DataError(f"{pairs.source}: no column '{name}' to keep.{did_you_mean(name, pairs.columns)}")
         found[name] = Column(f"c{number}", _numbers(pairs.table[f"{KEPT}{name}"]) is not None)

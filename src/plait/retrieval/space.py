@@ -17,7 +17,6 @@ from torch import Tensor
 
 from plait.encoders.base import fingerprint
 from plait.errors import DataError, RunError
-from plait.features.encode import Features
 from plait.fusion.early import EarlyHead
 from plait.fusion.modality import MODALITIES
 from plait.inference.engine import Engine, FeaturesOf
@@ -63,17 +62,16 @@ class Space:
         """32 hex digits: equal where encoders, towers and the cleaning of texts are, so that vectors agree."""
         encoders = self.engine.encoders
         prints = [one.fingerprint for one in (encoders.image, *encoders.text) if one is not None]
-        weights = self.towers.state_dict() if isinstance(self.towers, torch.nn.Module) else {}
+        weights: Mapping[str, Tensor] = self.towers.state_dict() if isinstance(self.towers, torch.nn.Module) else {}
         known = {"kind": self.kind, "encoders": prints, "clean": self.engine.config.text.clean, "columns": self.columns}
         return fingerprint(known, weights)
 
     def fit(self, features: FeaturesOf) -> None:
         """Take the mean of the rows to be indexed: features of networks share a large part, which tells nothing."""
         if self.kind == "features":
-            self.centre = {
-                s: one.vectors[one.present][:, self.columns[s]].mean(0) if one.present.any() else np.zeros(0, np.float32)
-                for s, one in features.items()
-            }  # fmt: skip
+            for modality, one in features.items():
+                some = one.vectors[one.present][:, self.columns[modality]]
+                self.centre[modality] = some.mean(0) if len(some) else np.zeros(some.shape[1], np.float32)
 
     def rows(self, features: FeaturesOf) -> np.ndarray:
         """(N, dim) float32 vectors of rows to be found, of length 1; zeros for rows that have nothing."""
@@ -112,7 +110,7 @@ class Space:
         for modality in self.modalities:
             one, centre = features[modality], self.centre.get(modality)
             vectors = one.vectors[:, self.columns[modality]]
-            if centre is not None and len(centre):
+            if centre is not None:
                 vectors = vectors - centre
             found[modality] = np.where(one.present[:, None], _unit(vectors), np.float32(0))
         return found
@@ -162,5 +160,3 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     found: np.ndarray = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
     return found
-
-

@@ -98,7 +98,7 @@ class RowTable:
     def index(self, kind: str) -> int:
         """Build a vector index and give the number of its partitions."""
         rows = len(self)
-        partitions = max(1, min(4096, round(rows**0.5)))
+        partitions = max(1, min(4096, round(float(np.sqrt(rows)))))
         sizes: dict[str, Any] = {}
         if kind.endswith("pq"):
             sizes["num_sub_vectors"] = _divisor(self.dim)

@@ -161,7 +161,11 @@ async def form_values(content_type: str, body: bytes, limits: Limits, known: tup
         yield body
 
     parser = MultiPartParser(
-        Headers({"content-type": content_type}), whole(), max_files=2, max_fields=len(known), max_part_size=4 * limits.chars
+        Headers({"content-type": content_type}),
+        whole(),
+        max_files=2,
+        max_fields=len(known),
+        max_part_size=4 * limits.chars,
     )
     try:
         form = await parser.parse()

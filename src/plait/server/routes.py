@@ -29,7 +29,7 @@ PACKAGES = ("starlette", "uvicorn", "numpy", "pillow", "torch", "onnxruntime")
 
 
 def application(predict: Predict, token: bytes | None, find: Find | None = None) -> Starlette:
-    """The ASGI application. `token`: what a request must bear; None asks for nothing. `find`: where there is an index."""
+    """The ASGI application. `token`: what a request must bear; None asks for nothing. `find`: None without an index."""
     engine, limits, metrics = predict.engine, predict.limits, predict.metrics
     facts, described = info(engine, limits), document(engine, limits, token is not None, find)
     answers: dict[str, Callable[[], Response]] = {

@@ -132,7 +132,7 @@ def _schema(parts: list[Part], choices: list[dict[str, str]]) -> pa.Schema:
     from datasets import Features, Value
 
     text = Value("string")
-    kept = {role: text for role in _kept(choices[0])}
+    kept = dict.fromkeys(_kept(choices[0]), text)
     schema = Features({**features(), GROUP: text, "split": text, **kept}).arrow_schema
     names = list(dict.fromkeys(name for part in parts for name in part.names))
     taken: dict[str, str] = {}
