@@ -184,7 +184,7 @@ def _tell_space(facts: dict[str, Any], out: Path) -> None:
 
     best = max(facts["curve"], key=lambda epoch: epoch["val_recall"])
     say(
-        f"joint space: {facts['rows']['training']:,} rows, {len(facts['curve'])} epochs, {facts['seconds']:.0f} s; "
+        f"joint space: {facts['rows']['training']:,} rows, {len(facts['curve']) - 1} epochs, {facts['seconds']:.0f} s; "
         f"mean recall {best['val_recall']:.4f} on {facts['rows']['validation']:,} validation rows after epoch "
         f"{best['epoch']:.0f}"
     )

@@ -36,27 +36,27 @@ class SpaceSpec:
 RIDGE = 0.1  # of the variance of a standardised column
 
 
-def canonical(image: Tensor, text: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def canonical(image: Tensor, text: Tensor, dim: int, ridge: float = RIDGE) -> tuple[Tensor, Tensor]:
     """Regularised canonical correlation analysis (Vinod 1976), each direction weighted by the root of its correlation.
 
     Args:
         image: (N, D) and text: (N, E), standardised, row by row.
-        dim: directions, at most.
+        dim: directions, at most. ridge: added to the variance of every column.
 
     Returns:
         (D, K) and (E, K) maps, where K is the least of `dim`, D and E.
     """
     image, text = image.double(), text.double()
-    whites = [_white(one.T @ one / len(one)) for one in (image, text)]
+    whites = [_white(one.T @ one / len(one), ridge) for one in (image, text)]
     left, shares, right = torch.linalg.svd(whites[0] @ (image.T @ text / len(image)) @ whites[1], full_matrices=False)
     weights = shares[:dim].sqrt()
     return (whites[0] @ left[:, :dim] * weights).float(), (whites[1] @ right[:dim].T * weights).float()
 
 
-def _white(covariance: Tensor) -> Tensor:
+def _white(covariance: Tensor, ridge: float) -> Tensor:
     """Inverse square root of a covariance, with a ridge."""
     values, vectors = torch.linalg.eigh(covariance)
-    white: Tensor = vectors / (values.clamp_min(0) + RIDGE).sqrt() @ vectors.T
+    white: Tensor = vectors / (values.clamp_min(0) + ridge).sqrt() @ vectors.T
     return white
 
 

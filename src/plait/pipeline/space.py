@@ -58,7 +58,7 @@ def tune_space(parts: Partition, config: Config, folder: Path, overwrite: bool =
                 f"folder by {setting(f'{modality}.model=FOLDER')}"
             )
     config = config.model_copy(update={"image": sized(config.image, parts.train)})
-    engine = _engine(parts, config)
+    engine = engine_of(parts, config)
     features = Embedder(engine, FeatureStore(config.store))
     rows = {name: features.rows(pairs) for name, pairs in (("training", parts.train), ("validation", parts.val))}
     for name, some in rows.items():
@@ -125,7 +125,7 @@ def measured(found: dict[str, np.ndarray], rows: SpaceRows, seed: int) -> dict[s
     return ways
 
 
-def _engine(parts: Partition, config: Config) -> Engine:
+def engine_of(parts: Partition, config: Config) -> Engine:
     """The encoders, as an engine that only encodes."""
     device, taken = pick_device(config.device), provenance(config)
     texts = lambda: [text for text in parts.train.texts if text is not None]  # noqa: E731

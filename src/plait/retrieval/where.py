@@ -40,24 +40,22 @@ def sql(where: str, columns: Mapping[str, Column]) -> str:
     called = option("--where", "where")
     if len(where) > MOST:
         raise DataError(f"{called} has {len(where):,} characters, more than {MOST:,}; shorten it")
-    parts, rest = [], where
-    while True:
-        match, end = _first(rest)
+    parts: list[str] = []
+    rest: str | None = where
+    while rest is not None:
+        match, rest = _first(rest)
         if match is None:
             raise DataError(f"{called} '{where}' is no comparison; {SHAPE}")
         parts.append(_comparison(match, columns, called))
-        if end == len(rest):
-            return " AND ".join(parts)
-        rest = rest[end:]
+    return " AND ".join(parts)
 
 
-def _first(text: str) -> tuple[re.Match[str] | None, int]:
-    """The first comparison of a text, and where the next one starts."""
-    ends = [(found.start(), found.end()) for found in _AND.finditer(text)]
-    for stop, following in [*ends, (len(text), len(text))]:
-        if match := _ONE.fullmatch(text, 0, stop):
-            return match, following
-    return None, 0
+def _first(text: str) -> tuple[re.Match[str] | None, str | None]:
+    """The first comparison of a text, and what follows its ``and``, None at the end."""
+    for found in _AND.finditer(text):
+        if match := _ONE.fullmatch(text, 0, found.start()):
+            return match, text[found.end() :]
+    return _ONE.fullmatch(text), None
 
 
 def _comparison(match: re.Match[str], columns: Mapping[str, Column], called: str) -> str:

@@ -21,6 +21,7 @@ from plait.training.objectives.contrastive import info_nce, same, sigmoid
 from plait.training.seeds import Curve, seeded, warm_cosine
 
 HIGHEST = 100.0  # scale of the logits, as in CLIP
+BIAS = -10.0  # that the sigmoid starts with, as in SigLIP: most pairs do not belong together
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Objective(nn.Module):
         super().__init__()
         self.config = config
         self.log_scale = nn.Parameter(torch.tensor(1 / config.temperature).log())
-        self.bias = nn.Parameter(torch.tensor(-10.0 if config.loss == "sigmoid" else 0.0))
+        self.bias = nn.Parameter(torch.tensor(BIAS))
 
     def forward(self, embedded: Mapping[str, Tensor], contents: tuple[Tensor, Tensor], classes: Tensor) -> Tensor:
         """``embedded[s]`` (B, D), keys (B,) -> the mean loss of the rows."""
@@ -80,6 +81,8 @@ def fit_space(
 ) -> FittedSpace:  # fmt: skip
     """Train both towers; those of the epoch that finds best among the validation rows are kept.
 
+    Epoch 0 is where they begin, at regularised CCA.
+
     Args:
         train, val: rows with both modalities; what is right for a validation row is as of `validated`.
     """
@@ -100,7 +103,9 @@ def fit_space(
         optimiser = AdamW(network.parameters(), config.weight_decay)
         best = Best(optimiser.weights)
         steps = max(1, len(train) // config.batch) * config.epochs
-        while len(curve) < config.epochs and not _over(curve, config.patience):
+        curve.append({"epoch": 0, "val_recall": validated(space.eval(), val, config, device)})
+        best.see(-curve[0]["val_recall"])
+        while len(curve) <= config.epochs and not _over(curve, config.patience):
             network.train()
             total, order = 0.0, torch.randperm(len(train), generator=generator)
             for rows in order.tensor_split(max(1, len(train) // config.batch)):
@@ -108,7 +113,7 @@ def fit_space(
                 optimiser.step(loss, config.lr * warm_cosine(optimiser.steps, steps))
                 total += loss.item() * len(rows)
             known = {"train_loss": total / len(train), "val_recall": validated(space.eval(), val, config, device)}
-            curve.append({"epoch": len(curve) + 1, **known})
+            curve.append({"epoch": len(curve), **known})
             best.see(-known["val_recall"])
             advance(1)
         best.restore()
