@@ -7,7 +7,12 @@ import pytest
 from plait.errors import DataError
 from plait.retrieval.where import Column, sql
 
-COLUMNS = {"id": Column("id"), "label": Column("label"), "base colour": Column("c0"), "price": Column("c1", number=True)}
+COLUMNS = {
+    "id": Column("id"),
+    "label": Column("label"),
+    "base colour": Column("c0"),
+    "price": Column("c1", number=True),
+}
 SHAPE = "write COLUMN = VALUE, with =, !=, <, <=, > or >=; several joined by 'and', values with spaces in quotes"
 
 
@@ -69,11 +74,9 @@ def test_unknown_columns() -> None:
 def test_numbers(value: str) -> None:
     with pytest.raises(DataError) as caught:
         sql(f"price < {value}", COLUMNS)
-    assert str(caught.value) == (
-        f"where: column 'price' holds numbers and '{value}' is none; compare it with a number"
-    )
+    assert str(caught.value) == (f"where: column 'price' holds numbers and '{value}' is none; compare it with a number")
 
 
 def test_long_ones() -> None:
-    with pytest.raises(DataError, match="^where has 2,008 characters, more than 1,000; shorten it$"):
+    with pytest.raises(DataError, match=r"^where has 2,008 characters, more than 1,000; shorten it$"):
         sql("label = " + "x" * 2000, COLUMNS)

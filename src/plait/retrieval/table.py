@@ -140,7 +140,7 @@ class RowTable:
 
 
 def measured(table: RowTable, queries: dict[str, np.ndarray], kind: str, partitions: int) -> Search:
-    """The fewest probes, doubled from 1, with which every form of query finds `ENOUGH` of what an exact search finds.
+    """The fewest probes, each time half as many more, with which every form of query finds `ENOUGH` of what an exact search finds.
 
     Args:
         queries: (S, dim) of each form.
@@ -163,7 +163,7 @@ def measured(table: RowTable, queries: dict[str, np.ndarray], kind: str, partiti
             least, sample = round(min(forms.values()), 4), max(map(len, queries.values()))
             forms = {form: round(share, 4) for form, share in forms.items()}
             return Search(kind, partitions, probes, least, forms, round(ratio, 1), sample)
-        probes = min(2 * probes, partitions)
+        probes = min(-(-3 * probes // 2), partitions)
 
 
 def _ids(table: RowTable, query: np.ndarray, search: Search) -> set[str]:
