@@ -29,7 +29,7 @@ def test_ties_count_against_the_answer() -> None:
 
 
 def test_a_query_without_a_right_answer() -> None:
-    with pytest.raises(ValueError, match="^query 1 has no right answer$"):
+    with pytest.raises(ValueError, match=r"^query 1 has no right answer$"):
         ranks(np.ones((2, 1)), np.ones((2, 1)), np.array([0, 5]), np.array([0, 1]))
 
 

@@ -265,7 +265,8 @@ def test_folders_that_are_none(late: Path, index: plait.Index, tmp_path: Path) -
     facts = json.loads((copy / "index.json").read_text())
     (copy / "index.json").write_text(json.dumps(facts | {"format": 9, "plait": "8.0"}))
     assert refused(lambda: plait.Index.open(copy)) == (
-        f"index '{copy}' has format 9, written by plait 8.0; this plait reads format 1: upgrade plait, or build it again"
+        f"index '{copy}' has format 9, written by plait 8.0; this plait reads format 1: upgrade plait, "
+        "or build it again"
     )
     del facts["columns"]
     (copy / "index.json").write_text(json.dumps(facts))

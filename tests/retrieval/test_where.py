@@ -38,8 +38,9 @@ def test_comparisons(where: str, wanted: str) -> None:
 
 @pytest.mark.parametrize(
     "where",
-    ["", " ", "label", "= soup", "label = ", "label = a or id = b = c", "label == soup", "label = 'soup", "label = a and",
-     "label = soup' OR '1'='1", "1 = 1; drop table rows = x", "label in (a)", "label = soup and salad"],
+    ["", " ", "label", "= soup", "label = ", "label = a or id = b = c", "label == soup", "label = 'soup",
+     "label = a and", "label = soup' OR '1'='1", "1 = 1; drop table rows = x", "label in (a)",
+     "label = soup and salad"],
 )  # fmt: skip
 def test_anything_else_is_refused(where: str) -> None:
     with pytest.raises(DataError) as caught:

@@ -140,7 +140,7 @@ class RowTable:
 
 
 def measured(table: RowTable, queries: dict[str, np.ndarray], kind: str, partitions: int) -> Search:
-    """The fewest probes, each time half as many more, with which every form of query finds `ENOUGH` of what an exact search finds.
+    """The fewest probes, tried in steps of a half, with which each form of query finds `ENOUGH` of what is nearest.
 
     Args:
         queries: (S, dim) of each form.
