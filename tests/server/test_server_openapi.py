@@ -65,6 +65,7 @@ def test_the_server_keeps_to_it_with_an_index(run: Path, examples: int, tmp_path
     pictures = st.integers(0, 50).map(picture)
     schemathesis.openapi.format("base64-image", pictures.map(b64))
     schemathesis.openapi.format("binary", pictures)
+    schemathesis.openapi.format("filter", st.sampled_from(["id != r1", "text > a and id != 'r2'"]))
     index = Index.build(run, numbered(20), tmp_path / "index")
     with serving(opened(run), index=index) as client:
         schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")

@@ -71,7 +71,7 @@ def _table(found: list[dict[str, Any]]) -> Table:
     for name in names:
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold")
     for row in found:
-        table.add_row(*(Text(_cell(row.get(name))) for name in names))
+        table.add_row(*(Text(f"{row[name]:.3f}" if name == "score" else _cell(row.get(name))) for name in names))
     return table
 
 
@@ -79,6 +79,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.3f}".rstrip("0").rstrip(".")
+        return f"{value:g}"
     line = " ".join(str(value).split())
     return line if len(line) <= LINE else line[: LINE - 1] + "…"

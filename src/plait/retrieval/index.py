@@ -65,7 +65,7 @@ class Index:
         folder = Path(out)
         require_free(folder, overwrite)
         space = model if isinstance(model, Space) else open_space(model)
-        pairs = space.engine.read(data, kept=keep)
+        pairs = space.engine.read(data, labelled=True, kept=keep)
         require_rows(pairs)
         columns = kept_rows.columns_of(pairs, keep)
         features = _features(space, pairs)
@@ -154,7 +154,7 @@ class Index:
             DataError: as `build`, and for an id that the index has.
         """
         keep = [name for name in self.columns if name not in kept_rows.OWN]
-        pairs = self.space.engine.read(data, kept=keep)
+        pairs = self.space.engine.read(data, labelled=True, kept=keep)
         require_rows(pairs)
         there = set(self.table.values("id"))
         if twice := next((one for one in pairs.ids if one in there), None):

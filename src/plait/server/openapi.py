@@ -22,6 +22,7 @@ ERRORS = {
     "503": "Not answered in time; see Retry-After.",
 }
 ABOUT_TOP = f"How many labels an answer has, under `top`; without it {TOP}, under `top5`."
+ABOUT_WHERE = "Only rows for which it holds: label = soup and price < 5."
 NO_NUL = "^[^\\x00]*$"
 NOT_BLANK = "^[^\\x00]*[^\\s\\x00][^\\x00]*$"
 
@@ -57,7 +58,7 @@ def document(engine: Engine, limits: Limits, locked: bool, find: Find | None = N
         paths["/find"] = {"post": _find(locked)}
         modalities = find.index.space.modalities
         k = {"type": "integer", "minimum": 1, "maximum": MOST, "description": "How many rows; 10 without it."}
-        where = {"type": "string", "description": "Only rows for which it holds: label = soup and price < 5."}
+        where = {"type": "string", "format": "filter", "description": ABOUT_WHERE}
         more = {"k": _or_null(k), "where": _or_null(where)}
         schemas |= {
             "Sought": _with(_item(modalities, limits), **more),
