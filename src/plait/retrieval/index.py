@@ -163,7 +163,8 @@ class Index:
         before = len(self)
         with blamed_on(self.folder):
             self._write(pairs, self.space.rows(_features(self.space, pairs)))
-            self.table.follow()
+            if self.search.kind != "exact":
+                self.table.follow()
         return len(self) - before
 
     def delete(self, ids: Sequence[str]) -> int:

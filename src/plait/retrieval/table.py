@@ -110,9 +110,8 @@ class RowTable:
 
     def follow(self) -> None:
         """Let the vector index know rows that were added, in the partitions it has."""
-        if self._read(self._dataset.list_indices):
-            self._dataset.optimize.optimize_indices(num_indices_to_merge=0)
-            self._opened = None
+        self._dataset.optimize.optimize_indices(num_indices_to_merge=0)
+        self._opened = None
 
     def nearest(
         self, query: np.ndarray, k: int, columns: Sequence[str], search: Search, where: str | None = None
