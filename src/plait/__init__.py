@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from plait.pipeline.classifier import Classifier
     from plait.pipeline.compare import compare
     from plait.pipeline.evaluate import evaluate
+    from plait.retrieval.index import Index
     from plait.runs.open import load
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "Columns": ("plait.data.columns", "Columns"),
     "Config": ("plait.config", "Config"),
     "Engine": ("plait.inference.engine", "Engine"),
+    "Index": ("plait.retrieval.index", "Index"),
     "Pairs": ("plait.data.pairs", "Pairs"),
     "PlaitError": ("plait.errors", "PlaitError"),
     "compare": ("plait.pipeline.compare", "compare"),
@@ -42,6 +44,7 @@ __all__ = [
     "Columns",
     "Config",
     "Engine",
+    "Index",
     "Pairs",
     "PlaitError",
     "compare",

@@ -249,9 +249,9 @@ def test_a_damaged_manifest(run: Path) -> None:
 
 
 def test_a_newer_format(run: Path) -> None:
-    rewrite(run, format=3, plait="9.0")
+    rewrite(run, format=4, plait="9.0")
     assert refused(run) == (
-        f"run '{run}' has format 3, written by plait 9.0; this plait reads up to format 2: upgrade plait"
+        f"run '{run}' has format 4, written by plait 9.0; this plait reads up to format 3: upgrade plait"
     )
 
 

@@ -22,6 +22,7 @@ import plait
 from plait.config import Config
 from plait.inference.engine import Engine
 from plait.pipeline.classifier import Classifier
+from plait.retrieval.index import Index
 from plait.runs.open import load
 from plait.server.limits import Limits
 from plait.server.running import Options, bind, build
@@ -46,10 +47,11 @@ def opened(run: Path) -> Engine:
 
 @contextmanager
 def serving(
-    engine: Engine, token: bytes | None = None, batch: int = 8, wait: float = 0.005, **limits: Any
-) -> Iterator[httpx.Client]:
+    engine: Engine, token: bytes | None = None, batch: int = 8, wait: float = 0.005, index: Index | None = None,
+    **limits: Any,
+) -> Iterator[httpx.Client]:  # fmt: skip
     """A client of a server in a thread."""
-    server = build(engine, Options(batch=batch, wait=wait, limits=Limits(**limits)), token)
+    server = build(engine, Options(batch=batch, wait=wait, limits=Limits(**limits)), token, index)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -18,7 +18,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from serving import b64, fitted, opened, serving
 
 from plait.config import Config
-from toys import picture
+from plait.retrieval.index import Index
+from toys import numbered, picture
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +58,21 @@ def test_the_server_keeps_to_its_document(run: Path, examples: int) -> None:
             for mode in MODES if operation.path == "/predict" else MODES[:1]:
                 keeps_to(operation, mode, examples)
         assert paths == ["/predict", "/health", "/ready", "/info", "/metrics"]
+
+
+@pytest.mark.parametrize("examples", [10, pytest.param(300, marks=pytest.mark.slow)])
+def test_the_server_keeps_to_it_with_an_index(run: Path, examples: int, tmp_path: Path) -> None:
+    pictures = st.integers(0, 50).map(picture)
+    schemathesis.openapi.format("base64-image", pictures.map(b64))
+    schemathesis.openapi.format("binary", pictures)
+    schemathesis.openapi.format("filter", st.sampled_from(["id != r1", "text > a and id != 'r2'"]))
+    index = Index.build(run, numbered(20), tmp_path / "index")
+    with serving(opened(run), index=index) as client:
+        schema = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+        operations = [result.ok() for result in schema.get_all_operations()]
+        (find,) = (one for one in operations if one.path == "/find")
+        for mode in MODES:
+            keeps_to(find, mode, examples)
 
 
 @pytest.mark.parametrize("token", [None, b"token"])

@@ -15,7 +15,9 @@ from plait.cli.compare import compare
 from plait.cli.demo import demo
 from plait.cli.evaluate import evaluate
 from plait.cli.export import export
+from plait.cli.find import find
 from plait.cli.fit import fit
+from plait.cli.index import index
 from plait.cli.predict import predict
 from plait.cli.presets import presets, show_config
 from plait.cli.search import search
@@ -39,6 +41,8 @@ app.command()(fit)
 app.command()(evaluate)
 app.command()(predict)
 app.add_typer(tune, name="tune")
+app.command()(index)
+app.command()(find)
 app.command()(search)
 app.command()(export)
 app.command()(serve)

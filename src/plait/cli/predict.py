@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from plait.cli.opening import open_run
+from plait.cli.opening import open_run, require_image
 from plait.cli.options import DATA_HELP, Set, Strict
 from plait.errors import DataError
 
@@ -56,14 +56,7 @@ def predict(
 
 def _require_pair(image: str | None, text: str | None) -> None:
     """Raise DataError where one pair has nothing to go by, or an image that cannot be read."""
-    from plait.data.images import ImageRef, open_image
-
     if not image and not (text and text.strip()):
         raise DataError("the pair has neither an image nor a text; give --image FILE, --text TEXT or both")
-    if not image:
-        return
-    try:
-        open_image(ImageRef(path=image).load())
-    except (OSError, ValueError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise DataError(f"--image '{image}' cannot be read ({reason}); give another file, or --text alone") from None
+    if image:
+        require_image(image)

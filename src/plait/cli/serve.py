@@ -14,6 +14,9 @@ def serve(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or what `plait export` wrote.")],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = 8000,
+    index: Annotated[
+        Path | None, typer.Option(metavar="INDEX", help="What `plait index` wrote: POST /find then searches it.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     token_file: Annotated[
         Path | None, typer.Option(help="File with a bearer token that requests must bear; or set PLAIT_TOKEN.")
@@ -30,7 +33,7 @@ def serve(
     max_body_seconds: Annotated[float, typer.Option(help="For a body to come.", rich_help_panel=LIMITS)] = 10.0,
     max_connections: Annotated[int, typer.Option(help="Open at one time.", rich_help_panel=LIMITS)] = 512,
 ) -> None:
-    """Answer over HTTP: POST /predict, and GET /health, /ready, /info, /metrics, /openapi.json.
+    """Answer over HTTP: POST /predict, with --index /find, and GET /health, /ready, /info, /metrics, /openapi.json.
 
     [bold]plait serve run --port 8000[/bold]
     [bold]curl -F image=@a.jpg -F text="miso ramen" http://127.0.0.1:8000/predict[/bold]
@@ -52,4 +55,4 @@ def serve(
         body_seconds=max_body_seconds,
         connections=max_connections,
     )
-    start(run, Options(host, port, device, token_file, batch, wait_ms / 1000, log_level, limits))
+    start(run, Options(host, port, device, token_file, batch, wait_ms / 1000, log_level, limits, index))

@@ -1,4 +1,4 @@
-"""``plait tune image | text | static``: encoders trained on the rows."""
+"""``plait tune image | text | static | joint``: encoders, and a joint space of them, trained on the rows."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ tune = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+SIDES = ("image", "text")
 TunedFolder = Annotated[Path, typer.Option(metavar="MODEL_DIR", help="Folder for the tuned encoder.")]
 
 
@@ -90,6 +91,33 @@ def tune_static(
     _tell("static text encoder", distil_text(parts.train, parts.val, settings, out, overwrite), out)
 
 
+@tune.command("joint")
+def tune_joint(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="SPACE", help="Folder for the joint space.")],
+    test: Test = None,
+    val: Val = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a joint space, in which pictures find texts and texts pictures; the folder it leaves is for plait index.
+
+    Two towers on the features of the encoders, by a contrastive loss; labels are not needed. (A classifier whose
+    encoders are trained with its head is another thing: [bold]plait fit --set joint.image=all[/bold].)
+
+    [bold]plait tune joint train.csv --out space[/bold]
+    [bold]plait index space catalogue.csv --out index[/bold]
+    """
+    from plait.pipeline.space import tune_space
+
+    settings = settings_of(preset, config, set_, strict=False)
+    _tell_space(
+        tune_space(_Rows(data, val, test).divide(settings, *SIDES, labelled=False), settings, out, overwrite), out
+    )
+
+
 class _Rows(NamedTuple):
     """Sources as they are named on the command line."""
 
@@ -97,11 +125,10 @@ class _Rows(NamedTuple):
     val: str | None
     test: str | None
 
-    def divide(self, config: Config, modality: str, labelled: bool = True) -> Partition:
+    def divide(self, config: Config, *modalities: str, labelled: bool = True) -> Partition:
         from plait.data.partition import divide
         from plait.training.encoders.tuner import learnt_by
 
-        modalities = (modality,)
         return divide(
             self.data, config, val=self.val, test=self.test,
             modalities=modalities, learnt=learnt_by(config, modalities), labelled=labelled,
@@ -148,4 +175,22 @@ def _tell(what: str, facts: dict[str, Any], out: Path) -> None:
         f"{what}: {facts['rows']['train']:,} rows, {len(facts['curve'])} epochs, {facts['seconds']:.0f} s; "
         f"validation {measure.removeprefix('val_')} {best[measure]:.4f} after epoch {best['epoch']:.0f}"
     )
+    print(out)
+
+
+def _tell_space(facts: dict[str, Any], out: Path) -> None:
+    """What came of a joint space: on test rows, each way, own sides and those of a class."""
+    from plait.progress import say
+
+    best = max(facts["curve"], key=lambda epoch: epoch["val_recall"])
+    say(
+        f"joint space: {facts['rows']['training']:,} rows, {len(facts['curve']) - 1} epochs, {facts['seconds']:.0f} s; "
+        f"mean recall {best['val_recall']:.4f} on {facts['rows']['validation']:,} validation rows after epoch "
+        f"{best['epoch']:.0f}"
+    )
+    for kind in ("own", "class"):
+        for way, found in facts.get(kind, {}).items():
+            words = way.replace("_1k", ", bags of 1,000").replace("_", " ")
+            shares = ", ".join(f"R@{cut} {100 * found[f'recall@{cut}']:.1f}" for cut in (1, 5, 10))
+            say(f"{kind:<5} {words:<30} {shares}, median rank {found['median_rank']:g}")
     print(out)

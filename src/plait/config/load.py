@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from plait.config.sections import Config, Stage
 from plait.errors import ConfigError, did_you_mean, option, setting
 
-_SECTIONS = ("data", "image", "text", "head", "train", "joint")  # one left empty in a file keeps its defaults
+_SECTIONS = ("data", "image", "text", "head", "train", "joint", "space")  # one left empty in a file keeps its defaults
 
 
 @dataclass(frozen=True)

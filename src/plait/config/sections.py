@@ -307,6 +307,27 @@ class JointConfig(Section):
     precision: Precision = Field("auto", description="auto: bf16 where the GPU has it, else 32 bits")
 
 
+class SpaceConfig(Section):
+    """A joint space, in which pictures find texts and texts pictures: two towers on features, trained contrastively."""
+
+    loss: Literal["info_nce", "sigmoid"] = Field("info_nce", description="softmax over a batch, or SigLIP's sigmoid")
+    same_class: Literal["auto", "mask", "positive", "negative"] = Field(
+        "auto",
+        description="rows of one class: no negatives of each other (mask), right answers, or negatives like any "
+        "others; auto: mask or negative, by the recall on validation rows",
+    )
+    hard: float = Field(0.0, ge=0, description="how much near negatives weigh more; 0: all the same, 1 to 5: hard ones")
+    dim: PositiveInt = Field(256, description="of the space")
+    hidden: PositiveInt = 512
+    dropout: Probability = 0.3
+    temperature: PositiveFloat = Field(0.07, description="at the start; it is learnt")
+    epochs: PositiveInt = Field(24, description="at most")
+    patience: PositiveInt = Field(8, description="epochs without a better recall on validation rows before stopping")
+    batch: PositiveInt = 512
+    lr: PositiveFloat = 1e-3
+    weight_decay: float = Field(0.1, ge=0)
+
+
 class Config(Section):
     """Everything that decides what a fit does; the same config, data and seed give the same model."""
 
@@ -320,3 +341,4 @@ class Config(Section):
     head: HeadConfig = HeadConfig()
     train: TrainConfig = TrainConfig()
     joint: JointConfig = JointConfig()
+    space: SpaceConfig = SpaceConfig()

@@ -29,6 +29,7 @@ _SPLIT_NAMES = {
 }
 
 
+KEPT = "kept:"  # before the name of a column that is kept as it is, beside those with a role
 SHARED = ("pair", "text", "image")  # what rows may share to be of one group, where ``data.group`` names no column
 
 
@@ -40,6 +41,7 @@ class Columns:
         known: (role, name) of the training table: taken before a guess where this table has such a name.
         needed: image, text: which of them must have a column, unless the user says that there is none.
         beside: it is read beside the training table, and the user's names are for both.
+        kept: further columns that the table of pairs is to have, as text, each under `KEPT` and its name.
     """
 
     id: str | None = None
@@ -50,11 +52,12 @@ class Columns:
     known: tuple[tuple[str, str], ...] = ()
     needed: tuple[str, ...] = ()
     beside: bool = False
+    kept: tuple[str, ...] = ()
 
     @property
     def named(self) -> dict[str, str]:
         """What the user says of each role."""
-        roles = [one.name for one in fields(self) if one.name not in ("known", "needed", "beside")]
+        roles = [one.name for one in fields(self) if one.name not in ("known", "needed", "beside", "kept")]
         return {role: name for role in roles if (name := getattr(self, role)) is not None}
 
 
@@ -66,8 +69,8 @@ def group_column(group: str) -> str | None:
 def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str]:
     """Say which of `names` holds the id, image, text, label and split; roles without a column are left out.
 
-    Raises DataError where a column named by the user is not there or is named twice (a group may be anything else,
-    too), where a needed one is not found, or where there is neither an image nor a text column.
+    Raises DataError where a column named by the user is not there or is named twice (a group, and what is kept, may be
+    anything else, too), where a needed one is not found, or where there is neither an image nor a text column.
     """
     named = columns.named
     chosen = {role: name for role, name in named.items() if name != NONE and role != "group"}
@@ -80,6 +83,8 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
                 f"{where}: column '{name}' is named for both data.{other} and data.{role}; name two columns"
             )
     for role, name in columns.known:
+        if role.startswith(KEPT):
+            continue
         if role not in {"group", *named, *chosen} and name in names and name not in chosen.values():
             chosen[role] = name
     for role, guesses in GUESSES.items():
@@ -100,6 +105,10 @@ def resolve(columns: Columns, names: Sequence[str], where: str) -> dict[str, str
             hint = did_you_mean(columns.group, [*names, *SHARED])
             raise DataError(f"{where}: no column '{columns.group}' for data.group.{hint}")
         chosen["group"] = columns.group
+    for name in columns.kept:
+        if name not in names:
+            raise DataError(f"{where}: no column '{name}' to keep.{did_you_mean(name, names)}")
+        chosen[f"{KEPT}{name}"] = name
     return chosen
 
 

@@ -42,7 +42,7 @@ class Pairs:
 
     Attributes:
         table: Arrow-backed `datasets.Dataset` with exactly the columns of `COLUMNS`, in the schema of `features()`,
-            and `GROUP` where the source was read with one.
+            and `GROUP` and further ones where the source was read with them (see `plait.data.columns.Columns`).
         source: what it was read from, for messages.
         splits: names of the splits and the rows of each, where the source gave them.
         columns: names of the columns that the source had, for messages.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from plait.data.columns import Columns, rivals
+from plait.data.columns import KEPT, Columns, rivals
 from plait.data.pairs import Pairs
 from plait.errors import and_more, setting
 from plait.progress import say
@@ -23,10 +23,12 @@ def tell_columns(pairs: Pairs, columns: Columns, shown: Sequence[str] = SHOWN) -
     """
     if not pairs.taken:
         return
-    used = {role: name for role, name in pairs.taken.items() if role in shown or role not in SHOWN}
+    kept = {name for role, name in pairs.taken.items() if role.startswith(KEPT)}
+    roles_of = {role: name for role, name in pairs.taken.items() if not role.startswith(KEPT)}
+    used = {role: name for role, name in roles_of.items() if role in shown or role not in SHOWN}
     losers = {role: rivals(role, pairs.taken, pairs.ignored) for role in used if _guessed(role, used[role], columns)}
     named = {name for names in losers.values() for name in names}
-    unused = {*pairs.ignored, *pairs.taken.values()} - {*used.values(), *named, ""}
+    unused = {*pairs.ignored, *pairs.taken.values()} - {*used.values(), *named, *kept, ""}
     ignored = [name for name in pairs.columns if name in unused]
     # Tables of one source may call a column by different names.
     others = [name for name in pairs.columns if name not in {*pairs.ignored, *pairs.taken.values()}]

@@ -88,17 +88,18 @@ class Engine:
         named = {role: name for role, name in columns_in(self.config).named.items() if name != NONE}
         return {**named, **self.metrics.get("columns", {})}
 
-    def read(self, data: Any, labelled: bool = False) -> Pairs:
+    def read(self, data: Any, labelled: bool = False, kept: Sequence[str] = ()) -> Pairs:
         """Rows to answer, anything `plait.read` takes, with the columns of the training rows.
 
         Args:
-            labelled: the labels will be used.
+            labelled: the labels will be used. kept: further columns to keep; see `Columns`.
 
         Raises:
             DataError: as `plait.read`, where a table has no column of what the run reads, and where no row has any.
         """
         shown = (*self.modalities, "label") if labelled else self.modalities
-        columns = replace(columns_in(self.config), known=tuple(self.columns.items()), needed=self.modalities)
+        known, needed = tuple(self.columns.items()), self.modalities
+        columns = replace(columns_in(self.config), known=known, needed=needed, kept=tuple(kept))
         pairs = read_with(data, self.config, columns, shown)
         if not isinstance(data, Pairs) and len(pairs):
             self._require_some(pairs)

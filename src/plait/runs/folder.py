@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from plait.errors import RunError
 from plait.files import MANIFEST, blamed_on, replacing_folder, require_free, write_json
-from plait.runs.manifest import FORMAT, HEAD, SUFFIXES, stamps_of
+from plait.runs.manifest import FORMAT, HEAD, SPACE, SUFFIXES, stamps_of
 
 if TYPE_CHECKING:
+    from plait.fusion.space import JointSpace
     from plait.inference.engine import Engine
 
 
@@ -31,12 +32,29 @@ def save(engine: Engine, folder: Path, overwrite: bool = False) -> None:
     def write(part: Path) -> dict[str, Any]:
         encoders = engine.encoders.save(part)
         save_file({k: v.contiguous() for k, v in head.model.state_dict().items()}, part / HEAD)
-        for extra in part.rglob("*"):
-            if extra.is_file() and extra.suffix not in SUFFIXES:
-                extra.unlink()
+        _keep_data_only(part)
         return describe(engine, part) | {"format": FORMAT, "encoders": encoders, "head": head.spec.as_json()}
 
     write_folder(folder, write, overwrite)
+
+
+def save_space(engine: Engine, space: JointSpace, folder: Path, overwrite: bool = False) -> None:
+    """Write a joint space with the encoders whose features its towers read; see `save`."""
+    from safetensors.torch import save_file
+
+    def write(part: Path) -> dict[str, Any]:
+        encoders = engine.encoders.save(part)
+        save_file({k: v.contiguous() for k, v in space.state_dict().items()}, part / HEAD)
+        _keep_data_only(part)
+        return describe(engine, part) | {"format": SPACE, "encoders": encoders, "head": space.spec.as_json()}
+
+    write_folder(folder, write, overwrite)
+
+
+def _keep_data_only(folder: Path) -> None:
+    for extra in folder.rglob("*"):
+        if extra.is_file() and extra.suffix not in SUFFIXES:
+            extra.unlink()
 
 
 def describe(engine: Engine, folder: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from plait.files import MANIFEST, digest
 
 FORMAT = 1
 EXPORTED = 2  # as FORMAT, with encoders and head as ONNX graphs
+SPACE = 3  # as FORMAT, with the towers of a joint space in place of a head
 HEAD, GRAPH = "head.safetensors", "head.onnx"
 # Data only: weights, graphs, configuration, vocabularies and sentencepiece models.
 SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja", ".md", ".onnx", ".data"}
@@ -37,10 +38,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         version = int(manifest["format"])
     except (ValueError, KeyError, TypeError):
         raise RunError(f"run '{folder}': {MANIFEST} is damaged; copy the run again or fit it anew") from None
-    if version > EXPORTED:
+    if version > SPACE:
         raise RunError(
             f"run '{folder}' has format {version}, written by plait {manifest.get('plait', '?')}; "
-            f"this plait reads up to format {EXPORTED}: upgrade plait"
+            f"this plait reads up to format {SPACE}: upgrade plait"
         )
     if missing := sorted(KEYS - set(manifest)):
         raise RunError(f"run '{folder}': {MANIFEST} lacks {', '.join(missing)}; copy the run again or fit it anew")

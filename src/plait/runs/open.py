@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from plait.config import Config, configure
 from plait.data.sketch import SEEN, Sketch
 from plait.encoders.base import fingerprint
 from plait.encoders.pair import EncoderPair
 from plait.errors import PlaitError, RunError
-from plait.inference.engine import Engine, Head
-from plait.runs.manifest import EXPORTED, GRAPH, HEAD, read_manifest
+from plait.files import MANIFEST, read_json
+from plait.inference.engine import Engine, FeaturesOf, Head
+from plait.runs.manifest import EXPORTED, GRAPH, HEAD, SPACE, read_manifest
+
+if TYPE_CHECKING:
+    from plait.fusion.space import JointSpace
 
 
 def load(folder: str | Path, device: str = "auto") -> Engine:
@@ -27,18 +33,54 @@ def load(folder: str | Path, device: str = "auto") -> Engine:
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    if manifest["format"] == SPACE:
+        raise RunError(f"'{folder}' is a joint space, which finds and does not label; give it to plait index")
     with _blamed_on(folder):
         opened = _exported if manifest["format"] == EXPORTED else _fitted
         encoders, head, classes, model = opened(folder, manifest, device)
         if len(manifest["labels"]) != classes:
             raise ValueError(f"{len(manifest['labels'])} labels for {classes} classes")
-        digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
-        return Engine(
-            encoders, head, list(manifest["labels"]), model, _config(manifest["config"]),
-            fingerprint=fingerprint({"labels": manifest["labels"], "files": digests}, {}),
-            metrics=dict(manifest["metrics"]), sketches=_sketches(folder, manifest),
-            provenance=dict(manifest.get("provenance", {})), folder=str(folder),
-        )  # fmt: skip
+        return _engine(folder, manifest, encoders, head, model)
+
+
+def is_space(folder: Path) -> bool:
+    """Whether a folder is a joint space, which `load_space` opens, and no run."""
+    manifest = read_json(folder / MANIFEST)
+    return isinstance(manifest, dict) and manifest.get("format") == SPACE
+
+
+def load_space(folder: Path, device: str = "auto") -> tuple[Engine, JointSpace]:
+    """Open a joint space that `plait tune joint` wrote: an engine that encodes and labels nothing, and the towers.
+
+    Raises:
+        RunError: not a joint space, cut short, altered, or written by a newer version.
+    """
+    from safetensors.torch import load_file
+
+    from plait.devices import pick_device
+    from plait.fusion.space import JointSpace, SpaceSpec
+
+    manifest = read_manifest(folder)
+    with _blamed_on(folder):
+        space = JointSpace(SpaceSpec.from_json(manifest["head"]))
+        space.load_state_dict(load_file(folder / HEAD))
+        encoders = EncoderPair.load(folder, manifest["encoders"], pick_device(device))
+        return _engine(folder, manifest, encoders, labels_nothing, "space"), space.eval()
+
+
+def labels_nothing(features: FeaturesOf) -> np.ndarray:
+    """The head of a joint space's engine. Raises RunError."""
+    raise RunError("a joint space finds and does not label; give a run")
+
+
+def _engine(folder: Path, manifest: dict[str, Any], encoders: EncoderPair, head: Head, model: str) -> Engine:
+    digests = [(name, stamp["blake2b"]) for name, stamp in sorted(manifest["files"].items())]
+    return Engine(
+        encoders, head, list(manifest["labels"]), model, _config(manifest["config"]),
+        fingerprint=fingerprint({"labels": manifest["labels"], "files": digests}, {}),
+        metrics=dict(manifest["metrics"]), sketches=_sketches(folder, manifest),
+        provenance=dict(manifest.get("provenance", {})), folder=str(folder),
+    )  # fmt: skip
 
 
 def _fitted(folder: Path, manifest: dict[str, Any], device: str) -> tuple[EncoderPair, Head, int, str]:

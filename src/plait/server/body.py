@@ -47,7 +47,8 @@ def parse(content_type: str, body: bytes, limits: Limits, labels: int) -> Asked:
         raise RefusedError(400, "empty", f"the body is empty; {SHAPE}")
     if media == "application/json":
         return _from_json(body, limits, labels)
-    return asyncio.run(_from_form(content_type, body, limits, labels))
+    form = asyncio.run(form_values(content_type, body, limits, (*KEYS, "top")))
+    return Asked([Raw(form.get("image"), form.get("text"))], batch=False, top=_top(as_number(form.get("top")), labels))
 
 
 def require_media_type(content_type: str) -> str:
@@ -58,15 +59,18 @@ def require_media_type(content_type: str) -> str:
     return media
 
 
-def _from_json(body: bytes, limits: Limits, labels: int) -> Asked:
-    value = _load(body, limits)
+def json_object(body: bytes, limits: Limits, shape: str = SHAPE) -> dict[str, Any]:
+    """The JSON object of a body; `shape` says what to send. Raises RefusedError where it is none."""
+    value = _load(body, limits, shape)
     if not isinstance(value, dict):
-        raise RefusedError(422, "shape", f"the body is a JSON {_kind(value)}; {SHAPE}")
+        raise RefusedError(422, "shape", f"the body is a JSON {_kind(value)}; {shape}")
+    return value
+
+
+def _from_json(body: bytes, limits: Limits, labels: int) -> Asked:
+    value = json_object(body, limits)
     if "items" not in value:
-        raw = _item(value, (*KEYS, "top"))
-        if isinstance(raw, RefusedError):
-            raise raw
-        return Asked([raw], batch=False, top=_top(value.get("top"), labels))
+        return Asked([one_item(value, (*KEYS, "top"))], batch=False, top=_top(value.get("top"), labels))
     _require_keys(value, ("items", "top"))
     items = value["items"]
     if not isinstance(items, list) or not items:
@@ -75,29 +79,47 @@ def _from_json(body: bytes, limits: Limits, labels: int) -> Asked:
     return Asked([_item(item, KEYS) for item in items], batch=True, top=_top(value.get("top"), labels))
 
 
+def one_item(value: dict[str, Any], known: tuple[str, ...]) -> Raw:
+    """The item that an object is, with no other keys than `known`. Raises RefusedError."""
+    raw = _item(value, known)
+    if isinstance(raw, RefusedError):
+        raise raw
+    return raw
+
+
+def whole_number(value: Any, most: int) -> int | None:
+    """A whole number from 1 to `most`, None for anything else; 3.0 is whole, true is no number."""
+    return int(value) if type(value) in (int, float) and 1 <= value <= most and value == int(value) else None
+
+
+def as_number(value: Any) -> Any:
+    """A form's field as the number it is, if it is one."""
+    return int(value[:9]) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _top(value: Any, labels: int) -> int | None:
     if value is None:
         return None
-    if type(value) in (int, float) and 1 <= value <= labels and value == int(value):  # 3.0 is whole, true is no number
-        return int(value)
+    if (number := whole_number(value, labels)) is not None:
+        return number
     raise RefusedError(422, "top", f"top is no whole number from 1 to {labels}, the number of labels; send one that is")
 
 
-def _load(body: bytes, limits: Limits) -> Any:
+def _load(body: bytes, limits: Limits, shape: str) -> Any:
     # Each bracket and comma may become an object of some 64 bytes: refuse what cannot be a request before it does.
     if body.count(b"{") + body.count(b"[") + body.count(b",") > (limits.items + 1) * (limits.chars + 8):
-        raise RefusedError(400, "json", f"JSON of too many parts; {SHAPE}")
+        raise RefusedError(400, "json", f"JSON of too many parts; {shape}")
     try:
         return json.loads(body.decode())
     except UnicodeDecodeError:
         raise RefusedError(400, "json", "the body is not UTF-8; send JSON in UTF-8") from None
     except RecursionError:
-        raise RefusedError(400, "json", f"JSON nested too deeply; {SHAPE}") from None
+        raise RefusedError(400, "json", f"JSON nested too deeply; {shape}") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise RefusedError(400, "json", f"the body is not JSON ({error.msg} at {where}); {SHAPE}") from None
+        raise RefusedError(400, "json", f"the body is not JSON ({error.msg} at {where}); {shape}") from None
     except ValueError:
-        raise RefusedError(400, "json", f"JSON with a number of too many digits; {SHAPE}") from None
+        raise RefusedError(400, "json", f"JSON with a number of too many digits; {shape}") from None
 
 
 def _item(value: Any, known: tuple[str, ...]) -> Raw | RefusedError:
@@ -125,7 +147,12 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "null")
 
 
-async def _from_form(content_type: str, body: bytes, limits: Limits, labels: int) -> Asked:
+async def form_values(content_type: str, body: bytes, limits: Limits, known: tuple[str, ...]) -> dict[str, Any]:
+    """The fields of a form, at most one of each name of `known`: bytes of ``image``, else strings.
+
+    Raises:
+        RefusedError: as `parse`.
+    """
     _, options = parse_options_header(content_type)
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
         raise RefusedError(415, "media_type", "a form in another charset; send it in UTF-8")
@@ -134,7 +161,11 @@ async def _from_form(content_type: str, body: bytes, limits: Limits, labels: int
         yield body
 
     parser = MultiPartParser(
-        Headers({"content-type": content_type}), whole(), max_files=2, max_fields=3, max_part_size=4 * limits.chars
+        Headers({"content-type": content_type}),
+        whole(),
+        max_files=2,
+        max_fields=len(known),
+        max_part_size=4 * limits.chars,
     )
     try:
         form = await parser.parse()
@@ -145,20 +176,19 @@ async def _from_form(content_type: str, body: bytes, limits: Limits, labels: int
         message = f"the body is no multipart form ({reason.rstrip('.')}); send fields image (a file) and text"
         raise RefusedError(400, "multipart", message) from None
     try:
-        return await _fields(form, labels)
+        return await _fields(form, known)
     finally:
         await form.close()
 
 
-async def _fields(form: FormData, labels: int) -> Asked:
-    _require_keys({name: None for name, _ in form.multi_items()}, (*KEYS, "top"))
+async def _fields(form: FormData, known: tuple[str, ...]) -> dict[str, Any]:
+    _require_keys({name: None for name, _ in form.multi_items()}, known)
     if len(form.multi_items()) > len(form) or not form:
         raise RefusedError(422, "shape", "give one image, one text or one of each; send several items as JSON")
-    image, text, top = form.get("image"), form.get("text"), form.get("top")
+    image = form.get("image")
     if isinstance(image, str):
         raise RefusedError(422, "shape", "image is a form field without a file; send the file's bytes with a filename")
-    if isinstance(text, UploadFile):
+    if isinstance(form.get("text"), UploadFile):
         raise RefusedError(422, "shape", "text is a file; send it as a plain form field")
-    number = int(top[:9]) if isinstance(top, str) and top.isdecimal() else top
-    raw = Raw(None if image is None else await image.read(), text)
-    return Asked([raw], batch=False, top=_top(number, labels))
+    values = dict(form)
+    return values if image is None else {**values, "image": await image.read()}

@@ -16,7 +16,8 @@ from plait.server.logs import log
 from plait.server.metrics import Metrics
 
 OPEN = ("/health", "/ready")  # asked by machines that have no token
-PATHS = ("/predict", *OPEN, "/info", "/metrics", "/openapi.json")
+ASKED = ("/predict", "/find")  # what a server is for
+PATHS = (*ASKED, *OPEN, "/info", "/metrics", "/openapi.json")
 METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
 BODIES = 16  # of the largest size, held at one time
 DRAIN_SECONDS = 2.0
@@ -72,7 +73,7 @@ class Passage:
         self.id = secrets.token_hex(8)
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.path = scope["path"] if scope["path"] in PATHS else "other"
-        self.counts = self.path == "/predict" and scope["method"] == "POST"
+        self.counts = self.path in ASKED and scope["method"] == "POST"
         self.size = self.held = self.status = 0
         self.whole = self.slow = False
         if self.counts:

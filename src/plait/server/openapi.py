@@ -7,6 +7,7 @@ from typing import Any
 from plait import __version__
 from plait.inference.answers import TOP
 from plait.inference.engine import Engine
+from plait.server.find import MOST, Find
 from plait.server.limits import Limits
 
 ERRORS = {
@@ -21,12 +22,13 @@ ERRORS = {
     "503": "Not answered in time; see Retry-After.",
 }
 ABOUT_TOP = f"How many labels an answer has, under `top`; without it {TOP}, under `top5`."
+ABOUT_WHERE = "Only rows for which it holds: label = soup and price < 5."
 NO_NUL = "^[^\\x00]*$"
 NOT_BLANK = "^[^\\x00]*[^\\s\\x00][^\\x00]*$"
 
 
-def document(engine: Engine, limits: Limits, locked: bool) -> dict[str, Any]:
-    """An OpenAPI 3.1 document for a run. `locked`: requests need a token."""
+def document(engine: Engine, limits: Limits, locked: bool, find: Find | None = None) -> dict[str, Any]:
+    """An OpenAPI 3.1 document for a run. `locked`: requests need a token. `find`: where there is an index."""
     modalities, token = engine.modalities, ("401",) if locked else ()
     text = {"text/plain": {"schema": {"type": "string"}}}
     paths: dict[str, Any] = {
@@ -52,10 +54,21 @@ def document(engine: Engine, limits: Limits, locked: bool) -> dict[str, Any]:
         "paths": paths,
         "components": {"schemas": schemas},
     }
+    if find is not None:
+        paths["/find"] = {"post": _find(locked)}
+        modalities = find.index.space.modalities
+        k = {"type": "integer", "minimum": 1, "maximum": MOST, "description": "How many rows; 10 without it."}
+        where = {"type": "string", "format": "filter", "description": ABOUT_WHERE}
+        more = {"k": _or_null(k), "where": _or_null(where)}
+        schemas |= {
+            "Sought": _with(_item(modalities, limits), **more),
+            "SoughtForm": _with(_item(modalities, limits, form=True), k=k, where=where),
+            "Found": _object(found={"type": "array", "maxItems": MOST, "items": _found()}),
+        }
     if locked:
         described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        for path in ("/predict", "/info", "/metrics"):
-            for operation in paths[path].values():
+        for path in ("/predict", "/find", "/info", "/metrics"):
+            for operation in paths.get(path, {}).values():
                 operation["security"] = [{"token": []}]
     return described
 
@@ -83,6 +96,22 @@ def _predict(locked: bool) -> dict[str, Any]:
     answers = _json({"oneOf": [_ref("Answer"), _ref("Answers")]})
     operation = _get("A label for one item, or for each of several.", answers, *codes)
     return {**operation, "requestBody": {"required": True, "content": body}}
+
+
+def _find(locked: bool) -> dict[str, Any]:
+    body = {
+        "application/json": {"schema": _ref("Sought")},
+        "multipart/form-data": {"schema": _ref("SoughtForm"), "encoding": {"image": {"contentType": "image/*"}}},
+    }
+    codes = [code for code in ERRORS if code != "401" or locked]
+    operation = _get("The rows of the index most like an image, a text, or both.", _json(_ref("Found")), *codes)
+    return {**operation, "requestBody": {"required": True, "content": body}}
+
+
+def _found() -> dict[str, Any]:
+    """A row that was found: what it has, and its score."""
+    needed = _object(id={"type": "string"}, score={"type": "number"})
+    return {**needed, "additionalProperties": {"type": ["string", "number"]}}
 
 
 def _answer(modalities: tuple[str, ...], labels: int) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import uvicorn
 
     from plait.inference.engine import Engine
+    from plait.retrieval.index import Index
 
 BACKLOG = 2048  # connections that wait to be accepted
 
@@ -33,6 +34,7 @@ class Options:
     wait: float = 0.005
     log_level: str = "info"
     limits: Limits = field(default_factory=Limits)
+    index: Path | None = None
 
 
 def serve(run: Path, options: Options) -> None:
@@ -55,9 +57,10 @@ def serve(run: Path, options: Options) -> None:
     token = read_token(options.token_file)
     listener = bind(options.host, options.port)
     engine = load(run, options.device)
+    index = _open_index(options.index, run, options.device) if options.index is not None else None
     Image.MAX_IMAGE_PIXELS = options.limits.pixels
     set_up(options.log_level)
-    server = build(engine, options, token)
+    server = build(engine, options, token, index)
     # uvicorn raises the signal again once it has stopped; without handlers that would end the process with an error.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -74,11 +77,24 @@ def serve(run: Path, options: Options) -> None:
     server.run(sockets=[listener])
 
 
-def build(engine: Engine, options: Options, token: bytes | None = None) -> uvicorn.Server:
+def _open_index(index: Path, run: Path, device: str) -> Index:
+    """An index, with what it was built with where that still is, else with the run that is served.
+
+    With encoders of its own in any case: a tokenizer takes one thread at a time.
+    """
+    from plait.retrieval.folder import read_facts
+    from plait.retrieval.index import Index
+
+    there = Path(read_facts(index)["space"]["folder"]).is_dir()
+    return Index.open(index, None if there else run, device)
+
+
+def build(engine: Engine, options: Options, token: bytes | None = None, index: Index | None = None) -> uvicorn.Server:
     """A server of an engine; ``run(sockets=[...])`` of it answers until it is told to stop."""
     import uvicorn
 
     from plait.server.connections import connection
+    from plait.server.find import Find
     from plait.server.metrics import Metrics
     from plait.server.predict import Predict
     from plait.server.routes import application
@@ -86,7 +102,7 @@ def build(engine: Engine, options: Options, token: bytes | None = None) -> uvico
     limits, metrics = options.limits, Metrics()
     predict = Predict(engine, limits, metrics, options.batch, options.wait)
     config = uvicorn.Config(
-        application(predict, token),
+        application(predict, token, Find(index, limits, metrics) if index is not None else None),
         http=connection(limits, metrics, lambda: server.should_exit),
         loop="asyncio",
         ws="none",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from plait.data.columns import MODALITIES, NONE, Columns, resolve, split_name, split_order
+from plait.data.columns import KEPT, MODALITIES, NONE, Columns, resolve, split_name, split_order
 from plait.data.formats.arrow import image_array, label_array, text_array
 from plait.data.images import content_hash
 from plait.data.pairs import COLUMNS, GROUP, Pairs, features
@@ -131,7 +131,9 @@ def _schema(parts: list[Part], choices: list[dict[str, str]]) -> pa.Schema:
     """Of the table, with what `Pairs` says of its source in the metadata."""
     from datasets import Features, Value
 
-    schema = Features({**features(), GROUP: Value("string"), "split": Value("string")}).arrow_schema
+    text = Value("string")
+    kept = dict.fromkeys(_kept(choices[0]), text)
+    schema = Features({**features(), GROUP: text, "split": text, **kept}).arrow_schema
     names = list(dict.fromkeys(name for part in parts for name in part.names))
     taken: dict[str, str] = {}
     for choice in choices:
@@ -196,7 +198,7 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
     import pyarrow.compute as pc
 
     out: dict[str, pa.Array] = {}
-    for role in ("id", "text", "label", GROUP, "split"):
+    for role in ("id", "text", "label", GROUP, "split", *_kept(choice)):
         name = choice.get(role)
         if name is None:
             out[role] = pa.nulls(batch.num_rows, pa.string())
@@ -220,8 +222,12 @@ def _convert(batch: pa.RecordBatch, part: Part, choice: dict[str, str], start: i
         out["id"] = rows
     if naming == "split" and "id" in choice:
         out["id"] = pc.binary_join_element_wise(pc.fill_null(out["split"], "none"), out["id"], "/")
-    names = [*COLUMNS, GROUP, "split"]
+    names = [*COLUMNS, GROUP, "split", *_kept(choice)]
     return pa.RecordBatch.from_arrays([out[name] for name in names], schema=_schema([part], [choice]))
+
+
+def _kept(choice: dict[str, str]) -> list[str]:
+    return [role for role in choice if role.startswith(KEPT)]
 
 
 def _require_ids(ids: pa.Array, what: str, start: int) -> None:
@@ -263,7 +269,7 @@ def _pairs(table: Any, metadata: dict[bytes, bytes], source: str, columns: Colum
         inside = [pc.fill_null(pc.equal(column, raw), False).to_numpy() for raw in names[name]]
         splits[name] = np.flatnonzero(np.logical_or.reduce(inside)).astype(np.int64)
     facts = json.loads(metadata[b"plait"])
-    wanted = [*COLUMNS, GROUP] if columns.group is not None else list(COLUMNS)
+    wanted = [*COLUMNS, *([GROUP] if columns.group is not None else []), *(f"{KEPT}{name}" for name in columns.kept)]
     return Pairs(
         table.select_columns(wanted), source, splits, tuple(facts["columns"]),
         taken=facts["taken"], ignored=tuple(facts["ignored"]), root=facts["root"],
