@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from plait.errors import EncoderError
 from plait.files import read_json, write_json
 
 ENOUGH = 32  # new inputs of which a figure replaces one from an earlier run
-CALLS, PATIENCE = 9, 0.3  # single rows that are timed, and seconds after which no further one is begun
+LEAST, CALLS, PATIENCE = 3, 9, 0.3  # single rows that are timed, and seconds after which none beyond the least is
 LARGE = 500_000_000  # parameters above which an encoder is not written out to learn its size
 
 
@@ -30,7 +29,7 @@ class Cost:
     Attributes:
         parameters: numbers that were learnt, those of a TF-IDF too.
         size: bytes on disk.
-        alone: seconds of one row by itself, from picture file and text to answer (median).
+        alone: seconds of one row by itself, from picture file and text to answer: the quickest of a few.
         batched: seconds a row among many.
         earlier: some of it was measured in another run on this machine, when the features in use were encoded.
     """
@@ -117,15 +116,15 @@ class Costs:
 
 
 def alone_seconds(calls: Sequence[Callable[[], Any]]) -> float:
-    """Median seconds of a few calls in turn, after one that warms up."""
+    """Seconds of the quickest of a few calls in turn, after one that warms up: a busy neighbour only makes it slower."""
     calls[0]()
     found: list[float] = []
     end = time.perf_counter() + PATIENCE
-    while len(found) < CALLS and (not found or time.perf_counter() < end):
+    while len(found) < LEAST or (len(found) < CALLS and time.perf_counter() < end):
         start = time.perf_counter()
         calls[len(found) % len(calls)]()
         found.append(time.perf_counter() - start)
-    return statistics.median(found)
+    return min(found)
 
 
 def size_of(encoder: Encoder, parameters: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plait.report.confusion import short
+from plait.report.findings import front, right
 from plait.report.metrics import calibration_error, reliability
 from plait.report.results import Evaluation, ModelResult
+from plait.report.uncertainty import accuracy_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +87,61 @@ def calibration_svg(evaluation: Evaluation) -> str:
         axes.legend(handles, words, frameon=False, labelcolor=INK, loc="best")
         tidy(axes)
         return to_svg(figure, "Reliability diagram: accuracy over confidence of each model")
+
+
+def cost_svg(evaluation: Evaluation) -> str:
+    """Accuracy, with its 95 % interval, over the cost of each model whose cost is known, and the Pareto front drawn.
+
+    Left over milliseconds of a row by itself, right over megabytes on disk, both by their logarithm. Models that another
+    one beats in both accuracy and cost are hollow.
+    """
+    known = [(i, name) for i, (name, model) in enumerate(evaluation.models.items()) if model.cost is not None]
+    costs = [evaluation.models[name].cost for _, name in known]
+    panels = {"milliseconds": "milliseconds a row", "megabytes": "megabytes on disk"}
+    with chart(8.6, 3.7) as figure:
+        both: Any = figure.subplots(1, 2, sharey=True)
+        for axes, (key, words) in zip(both, panels.items(), strict=True):
+            handles = _draw_costs(axes, evaluation, known, [getattr(cost, key) for cost in costs])
+            axes.set_xlabel(words, color=MUTED)
+        both[0].set_ylabel("accuracy %", color=MUTED)
+        names = [short(name, 24) for _, name in known]
+        figure.legend(handles, names, frameon=False, labelcolor=INK, loc="outside lower center", ncols=6)
+        return to_svg(figure, "Accuracy over cost of each model, with the Pareto front")
+
+
+def _draw_costs(
+    axes: Axes, evaluation: Evaluation, known: list[tuple[int, str]], costs: list[float]
+) -> list[Any]:
+    """One panel: the models by their number and name, and what each costs there."""
+    correct = [right(evaluation, name) for _, name in known]
+    shares = [float(one.mean()) for one in correct]
+    best = front(costs, shares)
+    low, high = min(costs) / 1.7, max(costs) * 1.7
+    path = [*((costs[i], 100 * shares[i]) for i in best), (high, 100 * max(shares))]
+    axes.step(*zip(*path, strict=True), where="post", color=MUTED, linewidth=1.2, linestyle="--")
+    handles = []
+    for place, ((number, _), cost, share) in enumerate(zip(known, costs, shares, strict=True)):
+        color, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+        axes.plot([cost] * 2, [100 * end for end in accuracy_interval(correct[place])], color=color, linewidth=1.6)
+        inside = color if place in best else "none"
+        axes.scatter([cost], [100 * share], 62, marker=marker, facecolors=inside, edgecolors=color, linewidths=1.6, zorder=3)
+        handles.append(axes.scatter([], [], 40, color=color, marker=marker))
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    _plain_log_ticks(axes, low, high)
+    tidy(axes)
+    return handles
+
+
+def _plain_log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Ticks at 1, 2 and 5 of each power of ten, in plain numbers."""
+    from matplotlib.ticker import NullLocator
+
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if high / low < 200 else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def has(model: ModelResult, key: str) -> bool:

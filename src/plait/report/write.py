@@ -47,11 +47,13 @@ def print_table(evaluation: Evaluation) -> None:
     from rich.console import Console
 
     from plait.report.summary import summary
-    from plait.report.table import notes, table
+    from plait.report.table import cost_table, notes, table
 
     scores = summary(evaluation)
     console = Console(highlight=False, width=None if os.isatty(1) else 110)
     console.print(table(scores))
+    if (costs := cost_table(scores)) is not None:
+        console.print(costs)
     for line in notes(scores):
         console.print(line, markup=False, style="bold" if line.startswith("WARNING") else None)
 
