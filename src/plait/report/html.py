@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GAINS_SHOWN = 20
 TEXT_LETTERS = 260
+MEASURES = (("milliseconds", "milliseconds a row"), ("megabytes", "megabytes on disk"))  # that accuracy is drawn over
 
 
 def write_report(evaluation: Evaluation, path: Path) -> None:
@@ -99,7 +100,7 @@ def costs(evaluation: Evaluation, scores: dict[str, Any]) -> dict[str, Any]:
     unmeasured = evaluation.unmeasured
     return {
         "costs": known,
-        "cost_plot": plots.cost_svg(evaluation) if known else "",
+        "cost_plots": [plots.cost_svg(evaluation, *measure) for measure in MEASURES] if known else [],
         "front": [list(known)[i] for i in best],
         "unmeasured": findings.unmeasured_words(unmeasured) if unmeasured else "",
         "earlier": any(cost["encoding"] == "earlier" for cost in known.values()),

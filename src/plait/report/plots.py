@@ -89,43 +89,43 @@ def calibration_svg(evaluation: Evaluation) -> str:
         return to_svg(figure, "Reliability diagram: accuracy over confidence of each model")
 
 
-def cost_svg(evaluation: Evaluation) -> str:
-    """Accuracy, with its 95 % interval, over the cost of each model whose cost is known, and the Pareto front drawn.
+def cost_svg(evaluation: Evaluation, measure: str, words: str) -> str:
+    """Accuracy, with its 95 % interval, over the logarithm of a cost, and the Pareto front of both drawn.
 
-    Left over milliseconds of a row by itself, right over megabytes on disk, both by their logarithm. Models that another
-    one beats in both accuracy and cost are hollow.
+    Models that another one beats in both are hollow; those whose cost is not known are left out.
+
+    Args:
+        measure: an attribute of `Cost`. words: what to call it.
     """
-    known = [(i, name) for i, (name, model) in enumerate(evaluation.models.items()) if model.cost is not None]
-    costs = [evaluation.models[name].cost for _, name in known]
-    panels = {"milliseconds": "milliseconds a row", "megabytes": "megabytes on disk"}
-    with chart(8.6, 3.7) as figure:
-        both: Any = figure.subplots(1, 2, sharey=True)
-        for axes, (key, words) in zip(both, panels.items(), strict=True):
-            handles = _draw_costs(axes, evaluation, known, [getattr(cost, key) for cost in costs])
-            axes.set_xlabel(words, color=MUTED)
-        both[0].set_ylabel("accuracy %", color=MUTED)
-        names = [short(name, 24) for _, name in known]
-        figure.legend(handles, names, frameon=False, labelcolor=INK, loc="outside lower center", ncols=6)
-        return to_svg(figure, "Accuracy over cost of each model, with the Pareto front")
+    models = list(evaluation.models.items())
+    known = {i: getattr(model.cost, measure) for i, (_, model) in enumerate(models) if model.cost is not None}
+    with chart(5.0, 3.5) as figure:
+        axes = figure.subplots()
+        handles = _draw_costs(axes, [right(evaluation, models[i][0]) for i in known], known)
+        axes.set_xlabel(words, color=MUTED)
+        axes.set_ylabel("accuracy %", color=MUTED)
+        names = [short(models[i][0], 24) for i in known]
+        figure.legend(
+            handles, names, frameon=False, labelcolor=INK, loc="outside lower center", ncols=4, columnspacing=1.4,
+            handletextpad=0.2,
+        )  # fmt: skip
+        return to_svg(figure, f"Accuracy over {words} of each model, with the Pareto front")
 
 
-def _draw_costs(
-    axes: Axes, evaluation: Evaluation, known: list[tuple[int, str]], costs: list[float]
-) -> list[Any]:
-    """One panel: the models by their number and name, and what each costs there."""
-    correct = [right(evaluation, name) for _, name in known]
-    shares = [float(one.mean()) for one in correct]
+def _draw_costs(axes: Axes, correct: list[np.ndarray], known: dict[int, float]) -> list[Any]:
+    """Models by their number and cost, and which rows each has right; returns a handle of each for the legend."""
+    costs, shares = list(known.values()), [float(rows.mean()) for rows in correct]
     best = front(costs, shares)
     low, high = min(costs) / 1.7, max(costs) * 1.7
     path = [*((costs[i], 100 * shares[i]) for i in best), (high, 100 * max(shares))]
     axes.step(*zip(*path, strict=True), where="post", color=MUTED, linewidth=1.2, linestyle="--")
     handles = []
-    for place, ((number, _), cost, share) in enumerate(zip(known, costs, shares, strict=True)):
+    for place, (number, cost) in enumerate(known.items()):
         color, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
-        axes.plot([cost] * 2, [100 * end for end in accuracy_interval(correct[place])], color=color, linewidth=1.6)
+        axes.plot([cost] * 2, [100 * end for end in accuracy_interval(correct[place])], color=color, linewidth=1.4)
         inside = color if place in best else "none"
-        axes.scatter([cost], [100 * share], 62, marker=marker, facecolors=inside, edgecolors=color, linewidths=1.6, zorder=3)
-        handles.append(axes.scatter([], [], 40, color=color, marker=marker))
+        axes.scatter([cost], [100 * shares[place]], 56, marker=marker, facecolors=inside, edgecolors=color, zorder=3)
+        handles.append(axes.scatter([], [], 34, color=color, marker=marker))
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     _plain_log_ticks(axes, low, high)
