@@ -16,7 +16,7 @@ from plait.encoders.pair import EncoderPair
 from plait.fusion.spec import MODELS, modalities_of
 from plait.inference.engine import Engine
 from plait.inference.torch_head import TorchHead
-from plait.pipeline.costs import best_of, words
+from plait.pipeline.budget import best_of, words
 from plait.pipeline.estimator import Estimator, require_labels_apart
 from plait.pipeline.models import fit_model
 from plait.pipeline.prepare import Preparation

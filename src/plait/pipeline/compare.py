@@ -18,7 +18,7 @@ from plait.errors import ConfigError, DataError, option
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.modality import MODALITIES
 from plait.fusion.spec import MODELS
-from plait.pipeline.costs import cost_of, tuning_seconds, unmeasured
+from plait.pipeline.budget import cost_of, tuning_seconds, unmeasured
 from plait.pipeline.models import fit_model
 from plait.pipeline.prepare import Preparation
 from plait.progress import say
