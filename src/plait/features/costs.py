@@ -74,7 +74,9 @@ class Costs:
         return self._now.get(encoder.fingerprint) or self._kept(encoder.fingerprint)
 
     @contextlib.contextmanager
-    def measured(self, encoder: Encoder, rows: int, single: Callable[[], Sequence[Callable[[], Any]]]) -> Iterator[None]:
+    def measured(
+        self, encoder: Encoder, rows: int, single: Callable[[], Sequence[Callable[[], Any]]]
+    ) -> Iterator[None]:
         """A block that encodes that many inputs, whose time is taken, once a run.
 
         Args:

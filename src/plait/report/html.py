@@ -154,8 +154,16 @@ def environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(percent=percent, ends=ends, points=points, sure=sure, clip=clip, duration=duration,
-                        count=table.count, figures=table.figures)
+    made.filters.update(
+        percent=percent,
+        ends=ends,
+        points=points,
+        sure=sure,
+        clip=clip,
+        duration=duration,
+        count=table.count,
+        figures=table.figures,
+    )
     return made
 
 
