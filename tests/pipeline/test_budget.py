@@ -14,8 +14,8 @@ from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.errors import ConfigError
 from plait.features.costs import Cost
-from plait.pipeline.compare import compare
 from plait.pipeline.budget import Budget, best_within, words
+from plait.pipeline.compare import compare
 from plait.report.summary import summary
 
 ToyConfig = Callable[..., Config]
