@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,18 +46,41 @@ def test_compare_writes_the_contract_and_encodes_once(run: Run, table: Path, qui
     assert {"read", "encode_image", "encode_text", "total"} <= set(result["seconds"])
     assert list(result["models"]) == ["image", "text", "late", "early"]
     for model in result["models"].values():
-        assert set(model) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds", "interval", "fresh"}
+        assert set(model) == {"accuracy", "top5", "macro_f1", "ece", "fit_seconds", "interval", "cost", "fresh"}
     assert " over " in printed.splitlines()[5]
     assert " McNemar p " in printed.splitlines()[5]
     assert f"report: {out / 'report.html'}" in printed
     assert [line.split()[0] for line in printed.splitlines()[1:5]] == ["image", "text", "late", "early"]
+    assert printed.splitlines()[-6].split()[:3] == ["cost", "parameters", "MB"]
+    assert [line.split()[0] for line in printed.splitlines()[-5:-1]] == ["image", "text", "late", "early"]
 
     first = result["models"]
     code, _, err = run("compare", table, "--out", out, *quick)  # the same command may replace its own results
     assert code == 0, err
     second = json.loads((out / "compare.json").read_text())["models"]
     for name, model in first.items():
-        assert {**second[name], "fit_seconds": 0} == {**model, "fit_seconds": 0}
+        times = {"fit_seconds": 0, "cost": 0}
+        assert {**second[name], **times} == {**model, **times}
+        for fixed in ("parameters", "megabytes"):
+            assert second[name]["cost"][fixed] == model["cost"][fixed]
+
+
+def test_fit_within_a_budget(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
+    code, printed, err = run("fit", table, "--out", tmp_path / "none", *quick, "--max-mb", "0.0001", "--max-ms", 60000)
+    assert (code, printed) == (2, "")
+    assert re.fullmatch(
+        r"error: no model within --max-ms 60000 and --max-mb 0\.0001; the nearest is (image|text) with \S+ ms a row, "
+        r"\S+ MB: allow more, or take smaller encoders, as --set image\.model=lite0 and --set text\.model=tfidf",
+        err.splitlines()[-1],
+    )
+    assert not (tmp_path / "none").exists()
+    code, printed, err = run("fit", table, "--out", tmp_path / "run", *quick, "--max-mb", 50, "--max-ms", 60000)
+    assert code == 0, err
+    assert re.search(r"^late: \S+ ms a row, \S+ MB$", err, re.MULTILINE)
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]["cost"]
+    assert re.search(rf"^(image|text|late|early) \(.*\): 128 rows, 16 classes, \S+ s, {re.escape(kept)}$", err, re.M)
+    code, _, err = run("fit", table, "--out", tmp_path / "none", *quick, "--max-ms", "-3")
+    assert (code, err) == (2, "error: max_ms: input should be greater than 0 (got -3.0)\n")
 
 
 def test_seeds_join_the_table_and_the_file(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:

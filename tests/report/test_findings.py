@@ -4,7 +4,7 @@ import pytest
 from plait.data.pairs import Pairs
 from plait.report.confusion import confusion_matrix, heat_map, seriate, top_confusions
 from plait.report.examples import broken, mended, pick
-from plait.report.findings import class_gains, overconfidence, roles, verdict
+from plait.report.findings import class_gains, front, overconfidence, roles, verdict
 from plait.report.results import Evaluation, ModelResult
 
 
@@ -140,3 +140,18 @@ def test_heat_map_draws_every_class_up_to_its_limit(k, drawn):
     assert heat.svg.count('class="r"') == heat.svg.count('class="c"') == drawn
     assert "&lt;0&gt;" in heat.svg
     assert heat.data["totals"] == [3] * drawn
+
+
+@pytest.mark.parametrize(
+    ("costs", "accuracies", "expected"),
+    [
+        ([10, 12, 22, 20], [0.3, 0.8, 0.9, 0.85], [0, 1, 3, 2]),
+        ([10, 12, 22, 20], [0.3, 0.8, 0.85, 0.85], [0, 1, 3]),  # as accurate and dearer
+        ([10, 10, 22], [0.3, 0.8, 0.8], [1]),  # as cheap and less accurate, or as accurate and dearer
+        ([10, 10], [0.5, 0.5], [0, 1]),
+        ([5], [0.1], [0]),
+        ([], [], []),
+    ],
+)
+def test_the_pareto_front(costs, accuracies, expected):
+    assert front(costs, accuracies) == expected

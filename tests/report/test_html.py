@@ -10,6 +10,7 @@ from PIL import Image
 
 from plait.data.pairs import Pairs
 from plait.errors import DataError, PlaitError
+from plait.features.costs import Cost
 from plait.report.html import duration, percent, points, render, sure, write_report
 from plait.report.results import Evaluation, ModelResult
 from plait.report.summary import summary
@@ -256,3 +257,36 @@ def test_numbers_in_words():
     plain = [words.replace("\u00a0", " ") for words in shown]
     assert plain == ["86.9 %", "50 %", "100 %", ">99 %", "42 %", "<1 %", "0 %", "0.4 s", "31 s", "2 min 05 s"]
     assert [points(0.051), points(-0.02)] == ["+5.1", "\u22122.0"]
+
+
+def with_costs(evaluation: Evaluation, milliseconds: dict[str, float]) -> Evaluation:
+    models = {
+        name: replace(model, cost=Cost(3_391_504, 13_772_000, milliseconds[name] / 1000, 0.002))
+        if name in milliseconds
+        else model
+        for name, model in evaluation.models.items()
+    }
+    return replace(evaluation, models=models)
+
+
+def test_accuracy_over_cost():
+    html = render(with_costs(made(n=400, k=8), {"image": 8.3, "text": 30.0, "late": 20.0, "early": 25.0}))
+    section = html.split('<section id="cost">')[1].split("</section>")[0]
+    rows = [re.sub(r"<[^>]*>|\s+", " ", row).split() for row in section.split("</tr>")[1:-1]]
+    assert [row[0] for row in rows] == ["image", "text", "late", "early"]
+    # late is more accurate and cheaper than text
+    assert [row[0] for row in rows if row[1:4] == ["on", "the", "front"]] == ["image", "late", "early"]
+    assert rows[1][1:] == ["33.2", "%", "30.0", "500", "13.8", "3.39", "M", "1.5", "s"]
+    assert section.count("<svg") == 2
+    for words in ("milliseconds a row", "megabytes on disk"):
+        assert f'aria-label="Accuracy over {words} of each model, with the Pareto front"' in section
+    assert "those of encoding from when" not in section
+
+
+def test_models_of_unknown_cost_have_no_row_and_no_mark():
+    some = with_costs(made(), {"text": 9.0})
+    section = render(replace(some, unmeasured=["lite0"])).split('<section id="cost">')[1].split("</section>")[0]
+    assert section.count("</tr>") == 2
+    assert "The cost of models with lite0 is not known" in section
+    assert "on the front" not in section  # alone
+    assert '<section id="cost">' not in render(made())

@@ -6,6 +6,7 @@ from scipy import stats
 
 from plait.data.pairs import Pairs
 from plait.errors import DataError
+from plait.features.costs import Cost
 from plait.report.results import Evaluation, ModelResult
 from plait.report.summary import summary
 from plait.report.uncertainty import accuracy_interval
@@ -130,6 +131,24 @@ def test_the_spread_over_seeds_is_a_sample_standard_deviation():
     }
     unseen = of(evaluation({"late": trained}, seen=rows(0, 39)))["models"]["late"]["seeds"]
     assert unseen["accuracies"] == [round(37 / 38, 6), 1.0, round(33 / 38, 6)]
+
+
+def test_cost_stands_beside_the_figures_of_the_models_whose_cost_is_known():
+    cost = Cost(23_310_546, 92_840_123, 0.01124871, 0.0021, earlier=True)
+    dear = model([0, 1], cost=cost, fit_seconds=1.5, tuning_seconds=600.25)
+    got = of(evaluation({"image": IMAGE, "late": dear}, unmeasured=["lite0"]))
+    assert list(got["models"]["image"]) == KEYS
+    assert list(got["models"]["late"]) == [*KEYS, "cost"]
+    assert got["models"]["late"]["cost"] == {
+        "parameters": 23_310_546,
+        "megabytes": 92.84,
+        "milliseconds": 11.2487,
+        "rows_per_second": 476.19,
+        "training_seconds": 601.75,
+        "encoding": "earlier",
+    }
+    assert got["models"]["late"]["fit_seconds"] == 1.5
+    assert got["unmeasured"] == ["lite0"]
 
 
 def test_no_rows_are_refused():

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from plait.report.table import notes, table
+from plait.report.table import cost_table, count, figures, notes, table
 
 SUMMARY = {
     "rows": {"train": 18119, "test": 2525},
@@ -131,3 +131,41 @@ def test_repeated_rows_are_counted_among_the_unseen():
         "5 of 2,225 unseen test rows repeat a text of the training rows; on the other 2,220: text 80.0, late 80.0"
     )
     assert second.startswith("the table is of the 2,225 unseen test rows")
+
+
+COST = {
+    "parameters": 23_310_546, "megabytes": 92.84, "milliseconds": 11.249, "rows_per_second": 476.4,
+    "training_seconds": 61.3, "encoding": "now",
+}  # fmt: skip
+
+
+def test_cost_is_a_table_of_its_own_with_the_front_in_bold():
+    costs = {"text": COST, "late": {**COST, "milliseconds": 9.5}}
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, width=80, color_system="standard").print(
+        cost_table(with_part("cost", **costs))
+    )
+    head, text, late = out.getvalue().splitlines()
+    for heading in ("parameters", "MB on disk", "ms a row", "rows/s", "training s"):
+        assert heading in head
+    assert text.split() == ["text", "23.3", "M", "92.8", "11.2", "476", "61.3"]  # late is better and cheaper
+    assert late.split() == ["\x1b[1mlate\x1b[0m", "23.3", "M", "92.8", "9.50", "476", "61.3"]
+    assert cost_table(SUMMARY) is None
+
+
+def test_models_of_unknown_cost_are_left_out_and_said():
+    source = {**SUMMARY, "models": {**SUMMARY["models"]}, "unmeasured": ["lite0", "minilm"]}
+    source["models"]["text"] = {**source["models"]["text"], "cost": COST}
+    grid = cost_table(source)
+    assert grid is not None
+    assert list(grid.columns[0].cells) == ["[bold]text[/bold]"]
+    assert notes(source) == [
+        "the cost of models with lite0 and minilm is not known: features were stored without it, or on another "
+        "machine; store=FOLDER with a new folder encodes anew and measures it"
+    ]
+
+
+def test_figures_have_three_digits_and_no_exponent():
+    values = (12345.6, 476.4, 92.84, 4.567, 0.12345, 0.00004, 0.0)
+    assert [figures(value) for value in values] == ["12,346", "476", "92.8", "4.57", "0.123", "0.0000", "0"]
+    assert [count(n) for n in (7, 1024, 3_391_504, 7_000_000_000)] == ["7", "1.02 k", "3.39 M", "7.00 G"]

@@ -18,17 +18,26 @@ def fit(
     preset: Preset = None,
     config: ConfigFile = None,
     set_: Set = None,
+    max_ms: Annotated[
+        float | None, typer.Option(metavar="N", help="Keep the best model that answers one row within N milliseconds.")
+    ] = None,
+    max_mb: Annotated[
+        float | None, typer.Option(metavar="N", help="Keep the best model of at most N megabytes on disk.")
+    ] = None,
     strict: Strict = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Train one classifier and keep it in a run folder; measure it on the test rows that compare would keep apart.
 
     [bold]plait fit train.csv --out run --set model=early[/bold]  (image, text, late, early; auto picks the best)
+    [bold]plait fit train.csv --out run --max-ms 20[/bold]  (the best that answers a row within 20 ms on this machine)
     [bold]plait fit train.csv --out run --set data.test_fraction=0[/bold]  (train on every row)
     """
     from plait.progress import say
 
-    settings = settings_of(preset, config, set_, strict)
+    limits = {"max_ms": max_ms, "max_mb": max_mb}
+    given = [f"{key}={value}" for key, value in limits.items() if value is not None]
+    settings = settings_of(preset, config, [*(set_ or []), *given], strict)
     from plait.files import require_free
 
     require_free(out, overwrite)
@@ -44,7 +53,8 @@ def fit(
     classifier.save(out, overwrite)
     known = classifier.metrics_
     size = f"{known['rows']:,} rows, {known['classes']} classes, {known['seconds']:.1f} s"
-    say(f"{classifier.engine_.model} ({known['note']}): {size}")
+    cost = f", {known['cost']}" if "cost" in known else ""
+    say(f"{classifier.engine_.model} ({known['note']}): {size}{cost}")
     if figure:
         say(figure)
     print(out)

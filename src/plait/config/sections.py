@@ -332,6 +332,10 @@ class Config(Section):
     """Everything that decides what a fit does; the same config, data and seed give the same model."""
 
     model: ModelChoice = Field("auto", description="what `fit` keeps; auto: the best on validation rows")
+    max_ms: PositiveFloat | None = Field(
+        None, description="milliseconds that `fit` lets the answer to one row take on this machine; null: any"
+    )
+    max_mb: PositiveFloat | None = Field(None, description="megabytes that `fit` lets a model have on disk; null: any")
     seed: int = Field(0, ge=0)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     store: str | None = Field(None, description="folder of the feature store; null: the user's cache")

@@ -60,6 +60,11 @@ class TimmEncoder:
         """Side of the input in pixels."""
         return int(self.settings["input_size"][-1])
 
+    @property
+    def parameters(self) -> int:
+        """How many the network has."""
+        return sum(one.numel() for one in self.model.parameters())
+
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(B, 3, H, W) uint8 -> (B, dim) float32."""
         inputs = normalise(torch.from_numpy(pixels).to(self.device), self.settings)

@@ -37,6 +37,11 @@ class Remembered:
             raise AttributeError(attribute)
         return getattr(self.opened(), attribute)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something has opened it."""
+        return self._opened is not None
+
     def opened(self) -> Any:
         """The encoder itself."""
         if self._opened is None:

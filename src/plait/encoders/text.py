@@ -64,6 +64,11 @@ class SentenceEncoder:
         }
         self.fingerprint = fingerprint(settings, model.state_dict())
 
+    @property
+    def parameters(self) -> int:
+        """How many the network has."""
+        return sum(one.numel() for one in self.model.parameters())
+
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dim) float32."""
         texts, prefix = prompted(self.model, texts, self.prompt)

@@ -64,6 +64,11 @@ class TfidfEncoder:
             self._terms[:, self.dense :] = scores
         self.fingerprint = fingerprint({kind: vocabulary}, self._tensors())
 
+    @property
+    def parameters(self) -> int:
+        """Numbers in its matrices."""
+        return self.idf.size + self._terms.size
+
     def encode(self, texts: list[str]) -> np.ndarray:
         """(B,) texts -> (B, dense + K) float32: columns of unit length unless no term is known, then scores."""
         if len(texts) > MANY:

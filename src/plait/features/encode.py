@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from os import cpu_count
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +20,7 @@ from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem, Tally, problems_of
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.pair import EncoderPair
+from plait.features.costs import evenly
 from plait.features.store import FLUSH_ROWS, FeatureStore, FeatureTable
 from plait.progress import bar
 
@@ -59,7 +63,8 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
         new = sorted(
             (value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True
         )
-        with bar(f"encode text ({encoder.name})", len(new)) as advance:
+        single = partial(_single_texts, encoder, by_hash, new)
+        with _timed(store, encoder, len(new), single), bar(f"encode text ({encoder.name})", len(new)) as advance:
             for chunk in _chunks(new, FLUSH_ROWS):
                 # Batches of like length waste no padding; a chunk is what one kill can lose.
                 vectors = encoder.encode([by_hash[value] for value in chunk])
@@ -80,7 +85,8 @@ def encode_images(
     cache = _open_cache(store, f"{encoder.fingerprint}-{DECODING}")
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
     new = sorted((row for value, row in first_row.items() if value not in cache.index()))
-    with bar("encode images", len(new)) as advance:
+    single = partial(_single_images, encoder, pairs, new)
+    with _timed(store, encoder, len(new), single), bar("encode images", len(new)) as advance:
         for chunk in _encoded_chunks(encoder, pairs, new, batch, workers):
             values = [hashes[row] for row in chunk.rows]
             cache.append([v for v in values if v is not None], chunk.vectors, chunk.reasons)
@@ -185,6 +191,32 @@ def _encoded_chunks(
             done, vectors, reasons = [], [], []
     if done:
         yield _Chunk(done, np.concatenate(vectors), reasons)
+
+
+Singles = list[Callable[[], Any]]
+
+
+def _timed(
+    store: FeatureStore | None, encoder: ImageEncoder | TextEncoder, rows: int, single: Callable[[], Singles]
+) -> AbstractContextManager[None]:
+    """A block whose time goes to the costs of the store; see `Costs.measured`."""
+    return nullcontext() if store is None else store.costs.measured(encoder, rows, single)
+
+
+def _single_texts(encoder: TextEncoder, by_hash: Mapping[bytes, str], new: Sequence[bytes]) -> Singles:
+    return [partial(encoder.encode, [by_hash[value]]) for value in evenly(new)]
+
+
+def _single_images(encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int]) -> Singles:
+    """Functions that each decode and encode one picture; those that cannot be read are left out."""
+
+    def encode_one(ref: ImageRef) -> None:
+        pixels, _ = decode(encoder, ref)
+        assert pixels is not None
+        encoder.encode(pixels[None])
+
+    refs = [ref for ref in pairs.images(evenly(rows)) if ref is not None]
+    return [partial(encode_one, ref) for ref in refs if decode(encoder, ref)[0] is not None]
 
 
 class _Memory:

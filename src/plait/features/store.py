@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from plait.errors import StoreError, setting
+from plait.features.costs import Costs
 from plait.files import cache_folder
 
 FLUSH_ROWS = 2048
@@ -25,10 +26,14 @@ class FeatureStore:
 
     Args:
         folder: where the tables are; None for the user's cache folder.
+
+    Attributes:
+        costs: what encoders cost, measured while they encode for this store.
     """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = Path(folder) if folder else cache_folder()
+        self.costs = Costs(self.folder / "costs")
 
     def table(self, fingerprint: str) -> FeatureTable:
         """The table of one encoder; made on its first append."""

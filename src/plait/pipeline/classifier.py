@@ -16,6 +16,7 @@ from plait.encoders.pair import EncoderPair
 from plait.fusion.spec import MODELS, modalities_of
 from plait.inference.engine import Engine
 from plait.inference.torch_head import TorchHead
+from plait.pipeline.budget import best_of, words
 from plait.pipeline.estimator import Estimator, require_labels_apart
 from plait.pipeline.models import fit_model
 from plait.pipeline.prepare import Preparation
@@ -38,7 +39,7 @@ class Classifier(Estimator):
     Args:
         config: a `Config`, the name of a preset, or None for the defaults.
         **params: keys of the configuration, with dots, and their values; ``model`` is image, text, late, early or
-            auto (the best on validation).
+            auto (the best on validation); with ``max_ms`` or ``max_mb``, the best that an answer costs no more of.
 
     Attributes:
         classes_: (K,) array of sorted labels; column k of `predict_proba` is ``classes_[k]``.
@@ -68,7 +69,7 @@ class Classifier(Estimator):
                 ``data.val_fraction`` of X. Training rows equal to one of them are left out.
 
         Raises:
-            ConfigError: a parameter that does not exist, or has a wrong value.
+            ConfigError: a parameter that does not exist, or has a wrong value; no model within ``max_ms``, ``max_mb``.
             DataError: missing labels, a single class, or a modality that no row has.
         """
         start = time.perf_counter()
@@ -83,7 +84,7 @@ class Classifier(Estimator):
         val = read_beside(pairs, val, config, modalities, grouped=True) if val is not None else None
         prepared = Preparation(pairs, config, modalities, val)
         fitter = Fitter(prepared.task(), config, prepared.device)
-        best = min((fit_model(prepared, fitter, model) for model in wanted), key=lambda fitted: fitted.val_loss)
+        best, cost = best_of(prepared, {model: fit_model(prepared, fitter, model) for model in wanted})
         self.metrics_ = {
             "rows": len(prepared.train_pairs) + len(prepared.val_pairs),
             "classes": len(prepared.labels),
@@ -92,6 +93,7 @@ class Classifier(Estimator):
             "encoded": prepared.encoded,
             "columns": {role: name for role, name in pairs.taken.items() if role != GROUP},
             "seconds": round(time.perf_counter() - start, 3),
+            **({} if cost is None else {"cost": words(cost)}),
         }
         self.engine_ = _engine(prepared, best, self.metrics_, taken)
         self.classes_, self.curve_ = np.array(prepared.labels), best.curve

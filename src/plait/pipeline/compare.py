@@ -18,6 +18,7 @@ from plait.errors import ConfigError, DataError, option
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.modality import MODALITIES
 from plait.fusion.spec import MODELS
+from plait.pipeline.budget import cost_of, tuning_seconds, unmeasured
 from plait.pipeline.models import fit_model
 from plait.pipeline.prepare import Preparation
 from plait.progress import say
@@ -84,6 +85,7 @@ def compare(
         columns=columns_of(train_pairs, val_pairs, test_pairs),
         repeated=repeated(test_pairs, [prepared.train_pairs, prepared.val_pairs]),
         seen=seen,
+        unmeasured=unmeasured(prepared),
     )
 
 
@@ -106,7 +108,10 @@ def _fit(prepared: Preparation, fitter: Fitter, test: Pairs) -> dict[str, ModelR
             inputs[id(encoders)] = prepared.inputs_of(test, encoders)
         probabilities = logits(fitted.head, inputs[id(encoders)]).softmax(1).numpy()
         curve = prepared.curves.get(name) or fitted.curve
-        models[name] = ModelResult(probabilities, fitted.seconds, curve, fitted.note)
+        models[name] = ModelResult(
+            probabilities, fitted.seconds, curve, fitted.note,
+            cost_of(prepared, fitted, inputs[id(encoders)]), tuning_seconds(prepared, fitted),
+        )  # fmt: skip
     return models
 
 

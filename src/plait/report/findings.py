@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from plait.errors import setting
 from plait.report.metrics import per_class_accuracy
 from plait.report.results import Evaluation
 from plait.report.uncertainty import Paired, accuracy_interval, p_words, paired
@@ -129,6 +131,25 @@ def class_gains(evaluation: Evaluation) -> list[ClassGain]:
         if rows[c]
     ]
     return sorted(gains, key=lambda item: (-item.gain, item.label))
+
+
+def front(costs: Sequence[float], accuracies: Sequence[float]) -> list[int]:
+    """The Pareto front, cheapest first: numbers of those that none beats, being as cheap and as accurate, and more so
+    in one of the two. Of several that are equal in both, all."""
+    points = list(zip(costs, accuracies, strict=True))
+
+    def beaten(cost: float, accuracy: float) -> bool:
+        return any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in points)
+
+    return sorted((i for i, point in enumerate(points) if not beaten(*point)), key=lambda i: points[i])
+
+
+def unmeasured_words(names: Sequence[str]) -> str:
+    """Why the cost of some models is missing, and the remedy."""
+    return (
+        f"the cost of models with {' and '.join(names)} is not known: features were stored without it, or on another "
+        f"machine; {setting('store=FOLDER')} with a new folder encodes anew and measures it"
+    )
 
 
 def overconfidence(evaluation: Evaluation, model: str) -> float:

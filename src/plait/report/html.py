@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GAINS_SHOWN = 20
 TEXT_LETTERS = 260
+MEASURES = (("milliseconds", "milliseconds a row"), ("megabytes", "megabytes on disk"))  # that accuracy is drawn over
 
 
 def write_report(evaluation: Evaluation, path: Path) -> None:
@@ -54,6 +55,7 @@ def render(evaluation: Evaluation) -> str:
             script=script,
             script_hash=digest,
             **headline(evaluation, scores),
+            **costs(evaluation, scores),
             **charts(evaluation),
             **class_tables(evaluation),
             **pictures(evaluation),
@@ -87,6 +89,21 @@ def certainty(scores: dict[str, Any]) -> dict[str, Any]:
         "repeats": findings.repeats_words(scores) if "repeated" in scores else "",
         "fresh": first["fresh"]["rows"] if scores.get("repeated", {}).get("any") else 0,
         "seen": scores.get("seen", {}).get("rows", 0),
+    }
+
+
+def costs(evaluation: Evaluation, scores: dict[str, Any]) -> dict[str, Any]:
+    """What each model costs, those on the front of accuracy against milliseconds, and the plot of both."""
+    known = {name: model["cost"] for name, model in scores["models"].items() if "cost" in model}
+    accuracy = [scores["models"][name]["accuracy"] for name in known]
+    best = findings.front([cost["milliseconds"] for cost in known.values()], accuracy)
+    unmeasured = evaluation.unmeasured
+    return {
+        "costs": known,
+        "cost_plots": [plots.cost_svg(evaluation, *measure) for measure in MEASURES] if known else [],
+        "front": [list(known)[i] for i in best],
+        "unmeasured": findings.unmeasured_words(unmeasured) if unmeasured else "",
+        "earlier": any(cost["encoding"] == "earlier" for cost in known.values()),
     }
 
 
@@ -137,7 +154,16 @@ def environment() -> Environment:
     from jinja2 import Environment, StrictUndefined
 
     made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(percent=percent, ends=ends, points=points, sure=sure, clip=clip, duration=duration)
+    made.filters.update(
+        percent=percent,
+        ends=ends,
+        points=points,
+        sure=sure,
+        clip=clip,
+        duration=duration,
+        count=table.count,
+        figures=table.figures,
+    )
     return made
 
 

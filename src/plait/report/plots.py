@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from plait.report.confusion import short
+from plait.report.findings import front, right
 from plait.report.metrics import calibration_error, reliability
 from plait.report.results import Evaluation, ModelResult
+from plait.report.uncertainty import accuracy_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,6 +87,61 @@ def calibration_svg(evaluation: Evaluation) -> str:
         axes.legend(handles, words, frameon=False, labelcolor=INK, loc="best")
         tidy(axes)
         return to_svg(figure, "Reliability diagram: accuracy over confidence of each model")
+
+
+def cost_svg(evaluation: Evaluation, measure: str, words: str) -> str:
+    """Accuracy, with its 95 % interval, over the logarithm of a cost, and the Pareto front of both drawn.
+
+    Models that another one beats in both are hollow; those whose cost is not known are left out.
+
+    Args:
+        measure: an attribute of `Cost`. words: what to call it.
+    """
+    models = list(evaluation.models.items())
+    known = {i: getattr(model.cost, measure) for i, (_, model) in enumerate(models) if model.cost is not None}
+    with chart(5.0, 3.5) as figure:
+        axes = figure.subplots()
+        handles = _draw_costs(axes, [right(evaluation, models[i][0]) for i in known], known)
+        axes.set_xlabel(words, color=MUTED)
+        axes.set_ylabel("accuracy %", color=MUTED)
+        names = [short(models[i][0], 24) for i in known]
+        figure.legend(
+            handles, names, frameon=False, labelcolor=INK, loc="outside lower center", ncols=4, columnspacing=1.4,
+            handletextpad=0.2,
+        )  # fmt: skip
+        return to_svg(figure, f"Accuracy over {words} of each model, with the Pareto front")
+
+
+def _draw_costs(axes: Axes, correct: list[np.ndarray], known: dict[int, float]) -> list[Any]:
+    """Models by their number and cost, and which rows each has right; returns a handle of each for the legend."""
+    costs, shares = list(known.values()), [float(rows.mean()) for rows in correct]
+    best = front(costs, shares)
+    low, high = min(costs) / 1.7, max(costs) * 1.7
+    path = [*((costs[i], 100 * shares[i]) for i in best), (high, 100 * max(shares))]
+    axes.step(*zip(*path, strict=True), where="post", color=MUTED, linewidth=1.2, linestyle="--")
+    handles = []
+    for place, (number, cost) in enumerate(known.items()):
+        color, marker = SERIES[number % len(SERIES)], MARKERS[number % len(MARKERS)]
+        axes.plot([cost] * 2, [100 * end for end in accuracy_interval(correct[place])], color=color, linewidth=1.4)
+        inside = color if place in best else "none"
+        axes.scatter([cost], [100 * shares[place]], 56, marker=marker, facecolors=inside, edgecolors=color, zorder=3)
+        handles.append(axes.scatter([], [], 34, color=color, marker=marker))
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    _plain_log_ticks(axes, low, high)
+    tidy(axes)
+    return handles
+
+
+def _plain_log_ticks(axes: Axes, low: float, high: float) -> None:
+    """Ticks at 1, 2 and 5 of each power of ten, in plain numbers."""
+    from matplotlib.ticker import NullLocator
+
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if high / low < 200 else (1,)
+    ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def has(model: ModelResult, key: str) -> bool:

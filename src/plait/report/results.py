@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from plait.data.pairs import Pairs
+from plait.features.costs import Cost
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class ModelResult:
         fit_seconds: wall seconds its training took; 0 where it was only loaded.
         curves: one dict an epoch: ``epoch`` and any of ``train_loss, val_loss, val_accuracy``.
         note: one line on what it is, e.g. "product of experts, chosen on out-of-fold rows".
+        cost: what an answer costs, encoding included; None where that is not known.
+        tuning_seconds: what tuning its encoders took, in this run or before; not in `fit_seconds`.
         further: of each further training, with other seeds, the class it answers for every row: (N,) int64.
     """
 
@@ -26,6 +29,8 @@ class ModelResult:
     fit_seconds: float = 0.0
     curves: list[dict[str, float]] = field(default_factory=list)
     note: str = ""
+    cost: Cost | None = None
+    tuning_seconds: float = 0.0
     further: list[np.ndarray] = field(default_factory=list)
 
     @property
@@ -55,6 +60,7 @@ class Evaluation:
         repeated: for ``text`` and ``image``, (N,) bool: rows whose text or image also stands among the rows that
             trained or validated; None where those rows are not known.
         seen: (N,) bool: rows that an encoder or the run has learnt from; None where there are none.
+        unmeasured: names of encoders whose features were stored without what they cost.
     """
 
     labels: list[str]
@@ -68,6 +74,7 @@ class Evaluation:
     columns: dict[str, Any] = field(default_factory=dict)
     repeated: dict[str, np.ndarray] | None = None
     seen: np.ndarray | None = None
+    unmeasured: list[str] = field(default_factory=list)
 
     @property
     def scored(self) -> Evaluation:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from plait.features.costs import Cost
 from plait.report.findings import FUSIONS, MODALITIES, right, roles
 from plait.report.metrics import metrics
-from plait.report.results import Evaluation
+from plait.report.results import Evaluation, ModelResult
 from plait.report.uncertainty import Interval, accuracy_interval, paired
 
 SCHEMA = 2
@@ -20,7 +21,7 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
 
     Figures are of ``evaluation.scored``. The four stages are always there, 0.0 where one was not timed; what does not
     apply is left out: ``fusion`` without a fusion and a single modality, ``repeated`` and ``fresh`` where training rows
-    are not known, ``seen`` where no row is, ``seeds`` of a single training.
+    are not known, ``seen`` where no row is, ``seeds`` of a single training, ``cost`` that is not known.
 
     Raises DataError where there are no rows.
     """
@@ -45,6 +46,8 @@ def summary(evaluation: Evaluation) -> dict[str, Any]:
         for name, scores in content["models"].items():
             known = right(evaluation, name)[evaluation.seen]
             scores["seen"] = {"rows": len(known), "accuracy": _rounded(known.mean())}
+    if evaluation.unmeasured:
+        content["unmeasured"] = list(evaluation.unmeasured)
     return content
 
 
@@ -54,6 +57,8 @@ def _scores(evaluation: Evaluation, name: str) -> dict[str, Any]:
     scores: dict[str, Any] = metrics(model.probabilities, evaluation.targets)
     scores["fit_seconds"] = round(float(model.fit_seconds), 3)
     scores["interval"] = _ends(accuracy_interval(right(evaluation, name)))
+    if model.cost is not None:
+        scores["cost"] = _cost(model, model.cost)
     if model.further:
         shares = [float((one == evaluation.targets).mean()) for one in (model.answers, *model.further)]
         scores["seeds"] = {
@@ -63,6 +68,17 @@ def _scores(evaluation: Evaluation, name: str) -> dict[str, Any]:
             "accuracies": [_rounded(share) for share in shares],
         }
     return scores
+
+
+def _cost(model: ModelResult, cost: Cost) -> dict[str, Any]:
+    return {
+        "parameters": cost.parameters,
+        "megabytes": round(cost.megabytes, 3),
+        "milliseconds": round(cost.milliseconds, 4),
+        "rows_per_second": round(cost.rows_per_second, 2),
+        "training_seconds": round(model.fit_seconds + model.tuning_seconds, 3),
+        "encoding": "earlier" if cost.earlier else "now",
+    }
 
 
 def _fusion(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from plait.report.findings import repeats_words
+from plait.report.findings import front, repeats_words, unmeasured_words
 from plait.report.uncertainty import p_words
 
 if TYPE_CHECKING:
@@ -44,6 +45,44 @@ def table(scores: dict[str, Any]) -> Table:
     return grid
 
 
+def cost_table(scores: dict[str, Any]) -> Table | None:
+    """What each model costs, and whether it is on the front of accuracy against milliseconds; None: nothing is known."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    known = {name: model for name, model in scores["models"].items() if "cost" in model}
+    if not known:
+        return None
+    costs = [model["cost"] for model in known.values()]
+    best = front([cost["milliseconds"] for cost in costs], [model["accuracy"] for model in known.values()])
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    grid.add_column("cost")
+    for heading in ("parameters", "MB on disk", "ms a row", "rows/s", "training s"):
+        grid.add_column(heading, justify="right")
+    for number, (name, cost) in enumerate(zip(known, costs, strict=True)):
+        grid.add_row(
+            bold(escape(name), number in best), count(cost["parameters"]), figures(cost["megabytes"]),
+            figures(cost["milliseconds"]), figures(cost["rows_per_second"]), f"{cost['training_seconds']:.1f}",
+        )  # fmt: skip
+    return grid
+
+
+def count(number: int) -> str:
+    """23310546 -> ``23.3 M``."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{figures(number / size)} {unit}"
+    return str(number)
+
+
+def figures(value: float) -> str:
+    """Three figures, no exponent: ``0.0123``, ``4.57``, ``92.8``, ``156``, ``12,345``."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    decimals = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:.{min(decimals, 4)}f}"
+
+
 def notes(scores: dict[str, Any]) -> list[str]:
     """The lines under the table: what fusion gains, repeated rows, rows that were seen. Plain text."""
     lines = []
@@ -65,6 +104,8 @@ def notes(scores: dict[str, Any]) -> list[str]:
             f"the table is of the {seen['scored']:,} unseen test rows; on {seen['rows']:,} rows that an encoder or the "
             f"run has seen: {_accuracies(models, 'seen')}"
         )
+    if scores.get("unmeasured"):
+        lines.append(unmeasured_words(scores["unmeasured"]))
     return lines
 
 

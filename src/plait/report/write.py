@@ -43,17 +43,19 @@ def claim(folder: Path, inputs: dict[str, Any], overwrite: bool = False) -> dict
 
 
 def print_table(evaluation: Evaluation) -> None:
-    """The table of models and the lines under it, on standard output."""
+    """The table of models, the lines under it, and the table of what they cost, on standard output."""
     from rich.console import Console
 
     from plait.report.summary import summary
-    from plait.report.table import notes, table
+    from plait.report.table import cost_table, notes, table
 
     scores = summary(evaluation)
     console = Console(highlight=False, width=None if os.isatty(1) else 110)
     console.print(table(scores))
     for line in notes(scores):
         console.print(line, markup=False, style="bold" if line.startswith("WARNING") else None)
+    if (costs := cost_table(scores)) is not None:
+        console.print(costs)
 
 
 def write_comparison(evaluation: Evaluation, folder: Path, inputs: dict[str, Any]) -> None:
