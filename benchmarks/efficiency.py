@@ -101,7 +101,7 @@ def inputs(name: str, size: int, rows: int) -> torch.Tensor:
 
 
 def operations(name: str, size: int) -> int:
-    """Multiplications, each with its addition, for one row: half of what PyTorch's counter calls floating operations."""
+    """Multiply-adds for one row: half of what PyTorch's counter calls floating operations."""
     with torch.device("meta"):
         model, row = network(name).eval(), inputs_like(name, size)
     if isinstance(model, TextNetwork):
@@ -230,7 +230,8 @@ def main() -> None:
         return
     setup = Setup(torch.device(arguments.device), arguments.precision, arguments.batch, arguments.rounds)
     table = Table()
-    table.say(f"{arguments.device}, {arguments.precision} bits, batches of {setup.batch}, {torch.get_num_threads()} threads")
+    threads = torch.get_num_threads()
+    table.say(f"{arguments.device}, {arguments.precision} bits, batches of {setup.batch}, {threads} threads")
     for size in SIZES if arguments.kind == "images" else (TOKENS,):
         names, unit = (IMAGES, "px") if arguments.kind == "images" else (TEXTS, "tokens")
         measure(names, size, unit, setup, table)

@@ -1,4 +1,4 @@
-"""What answering costs: parameters, size on disk and time, measured while inputs are encoded and kept by fingerprint."""
+"""What answering costs: parameters, size on disk and time, measured while encoding and kept by fingerprint."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Costs:
 
 
 def alone_seconds(calls: Sequence[Callable[[], Any]]) -> float:
-    """Seconds of the quickest of a few calls in turn, after one that warms up: a busy neighbour only makes it slower."""
+    """Seconds of the quickest of a few calls, after one that warms up: a busy neighbour only makes it slower."""
     calls[0]()
     found: list[float] = []
     end = time.perf_counter() + PATIENCE

@@ -46,7 +46,7 @@ def table(scores: dict[str, Any]) -> Table:
 
 
 def cost_table(scores: dict[str, Any]) -> Table | None:
-    """What each model costs, and whether it is on the front of accuracy against milliseconds; None: nothing is known."""
+    """What each model costs, and whether it is on the front of accuracy against time; None: nothing is known."""
     from rich.markup import escape
     from rich.table import Table
 
