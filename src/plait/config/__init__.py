@@ -1,28 +1,28 @@
 """The configuration: one typed model, presets, files and overrides."""
 
-from plait.config.load import configure, presets, with_values
-from plait.config.sections import (
-    EARLY_HEADS,
+from plait.config.base import Layers, Precision
+from plait.config.encoders import (
     TFIDF,
     AngleConfig,
     AngleForm,
-    Config,
-    DataConfig,
-    HeadConfig,
-    HuseConfig,
     ImageConfig,
     ImageTrainConfig,
-    JointConfig,
-    Layers,
-    Precision,
-    SpaceConfig,
     Stage,
     StaticConfig,
     TextConfig,
     TextTrainConfig,
+)
+from plait.config.heads import (
+    EARLY_HEADS,
+    HeadConfig,
+    HuseConfig,
+    JointConfig,
+    SpaceConfig,
     TowersConfig,
     TrainConfig,
 )
+from plait.config.load import configure, presets, with_values
+from plait.config.sections import Config, DataConfig
 
 __all__ = [
     "EARLY_HEADS",

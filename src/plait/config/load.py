@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from plait.config.sections import Config, Stage
+from plait.config.encoders import Stage
+from plait.config.sections import Config
 from plait.errors import ConfigError, did_you_mean, option, setting
 
 _SECTIONS = ("data", "image", "text", "head", "train", "joint", "space")  # one left empty in a file keeps its defaults
