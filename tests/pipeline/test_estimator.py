@@ -12,6 +12,7 @@ import pytest
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.utils import estimator_checks
 from sklearn.utils.validation import check_is_fitted
 
 import plait
@@ -53,6 +54,19 @@ def test_parameters_are_read_set_and_cloned(by_text: Config) -> None:
     assert repr(Classifier(model="late", **{"head.late": "mean"})) == (
         "Classifier(model='late', **{'head.late': 'mean'})"
     )
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_estimator_cloneable", "check_estimator_repr", "check_get_params_invariance", "check_set_params",
+        "check_parameters_default_constructible", "check_mixin_order", "check_valid_tag_types",
+        "check_estimator_tags_renamed", "check_estimators_unfitted",
+    ],
+)  # fmt: skip
+def test_scikit_learns_own_checks(check: str) -> None:
+    # Those that need no matrix of numbers. One more does not apply: names of parameters are keys, kept in one dict.
+    getattr(estimator_checks, check)("Classifier", Classifier())
 
 
 def test_init_only_stores_and_what_is_wrong_is_told_by_name(by_text: Config, frame: pd.DataFrame) -> None:

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from plait.errors import ConfigError
+from plait.errors import ConfigError, spoken_by_flags
 from plait.search.measure import in_turns
-from plait.search.reward import Cost, Limits, front, reward
+from plait.search.reward import Cost, Limits, called, front, reward
 from plait.search.settings import Plan
 
 
@@ -24,10 +24,10 @@ def test_the_papers_formula_on_hand_made_numbers() -> None:
 def test_limits_say_what_broke_them() -> None:
     limits = Limits(params=5e6, ms=4.0, step_ms=100.0)
     assert limits.broken(Cost(5_000_000)) == []
-    assert limits.broken(Cost(7_139_704)) == ["7,139,704 parameters, above --max-params 5,000,000 parameters"]
+    assert limits.broken(Cost(7_139_704)) == ["7,139,704 parameters, above limits.params 5,000,000 parameters"]
     assert limits.broken(Cost(1, step_ms=250.4, step_ratio=1.2, ms=4.5)) == [
-        "250 ms a step, above --max-step-ms 100 ms a step",
-        "4.5 ms a picture, above --max-ms 4 ms a picture",
+        "250 ms a step, above limits.step_ms 100 ms a step",
+        "4.5 ms a picture, above limits.ms 4 ms a picture",
     ]
     assert limits.excess(Cost(1, step_ms=250.0, ms=8.0)) == 2.5
     assert not Limits().given
@@ -69,13 +69,22 @@ def test_medians_of_what_is_done_in_turns() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sampler": "tpee"}, r"^--sampler 'tpee' is unknown\. Did you mean 'tpe'\?$"),
-        ({"trials": 0}, r"^--trials is 0; give 1 or more$"),
-        ({"budget": 0.0}, r"^--budget is 0; give more than 0$"),
-        ({"limits": Limits(params=math.nan)}, r"^--max-params is nan; give more than 0$"),
-        ({"w": 0.1}, r"^--time-exponent is 0\.1; give 0 or less, so that costly networks are worth less$"),
+        ({"sampler": "tpee"}, r"^sampler 'tpee' is unknown\. Did you mean 'tpe'\?$"),
+        ({"trials": 0}, r"^trials is 0; give 1 or more$"),
+        ({"budget": 0.0}, r"^budget is 0; give more than 0$"),
+        ({"limits": Limits(params=math.nan)}, r"^limits\.params is nan; give more than 0$"),
+        ({"w": 0.1}, r"^w is 0\.1; give 0 or less, so that costly networks weigh less$"),
     ],
 )
 def test_plans_out_of_range(given: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Plan(**given)  # type: ignore[arg-type]
+
+
+def test_the_command_line_hears_of_flags() -> None:
+    with spoken_by_flags():
+        assert [called(name) for name in ("w", "rows", "limits.step_ms", "warm_start")] == [
+            "--time-exponent", "--proxy-rows", "--max-step-ms", "--warm-start",
+        ]  # fmt: skip
+        with pytest.raises(ConfigError, match=r"^--max-ms is 0; give more than 0$"):
+            Plan(limits=Limits(ms=0.0))

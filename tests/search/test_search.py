@@ -126,7 +126,10 @@ def test_a_finished_search_is_left_alone(go: Callable[..., tuple[int, str, str]]
     assert [one["state"] in ("trained", "stopped") for one in facts(tmp_path)["trials"]].count(True) == 3
     code, _, err = go("--trials", 3, "--proxy-rows", 30)
     assert code == 2
-    assert "holds a search with other rows; repeat that command to go on with it, choose another --out, or" in err
+    assert (
+        "holds a search with other rows; repeat that one to go on with it, choose another folder, or start anew with "
+        in err
+    )
     code, _, err = go("--trials", 1, "--proxy-rows", 30, "--overwrite")
     assert code == 0, err
     assert len(facts(tmp_path)["trials"]) == 1

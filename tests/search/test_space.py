@@ -120,7 +120,7 @@ def test_a_found_network_is_a_timm_folder(tmp_path: Path) -> None:
 
 
 def test_no_point_of_the_space() -> None:
-    with pytest.raises(ConfigError, match=r"^--warm-start 'resnet18' is no point of the space; give one of tf_eff"):
+    with pytest.raises(ConfigError, match=r"^warm_start 'resnet18' is no point of the space; give one of tf_eff"):
         starting_point(TINY, "resnet18")
 
 
@@ -134,7 +134,7 @@ def test_sizes(largest: int, sizes: tuple[int, ...]) -> None:
 def test_pictures_too_small() -> None:
     message = (
         r"^x.csv: pictures of 28 px are too small for the stages, which halve them five times; give pictures of at "
-        r"least 32 px, or enlarge them with --set image.size=32$"
+        r"least 32 px, or enlarge them by image.size=32$"
     )
     with pytest.raises(DataError, match=message):
         sizes_for(28, "x.csv")

@@ -30,7 +30,7 @@ def sized(config: ImageConfig, pairs: Pairs) -> ImageConfig:
     if config.size is not None:
         return config
     own = own_size(config.model)
-    sides = _shorter_sides(pairs) if own else []
+    sides = shorter_sides(pairs) if own else []
     if not own or not sides or (side := side_for(sides)) >= own:
         return config
     say(f"image.size: {side} px, for pictures of {median(sides):.0f} px ({config.model} was trained with {own})")
@@ -42,7 +42,7 @@ def side_for(sides: list[int]) -> int:
     return max(LEAST, GRID * int(np.ceil(ENLARGED * median(sides) / GRID)))
 
 
-def _shorter_sides(pairs: Pairs) -> list[int]:
+def shorter_sides(pairs: Pairs) -> list[int]:
     """Of a sample of the pictures, from their headers; what cannot be opened is left out."""
     from PIL import Image
 

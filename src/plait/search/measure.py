@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from plait.errors import ConfigError, EncoderError
+from plait.search.reward import called
 from plait.training.loop import autocast
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def inference_ms(model: nn.Module, size: int, repeats: int = INFERENCES) -> floa
     except (ImportError, EncoderError) as error:
         if isinstance(error, EncoderError) and "ONNX Runtime" not in str(error):
             raise
-        raise ConfigError("--max-ms measures exported networks; pip install 'plait[onnx]'") from None
+        raise ConfigError(f"{called('limits.ms')} measures exported networks; pip install 'plait[onnx]'") from None
     pixels = np.zeros((1, 3, size, size), np.uint8)
     seconds = []
     for _ in range(repeats + 1):

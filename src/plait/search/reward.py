@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plait.errors import option
+
 TIME, SIZE = -0.07, -0.05  # w and v of Tan & Le 2021, section 3.2
 
 
@@ -20,6 +22,17 @@ def reward(accuracy: float, time: float, size: float, w: float = TIME, v: float 
         w, v: how much time and size count; negative, so that less of them is worth more.
     """
     return float(accuracy * time**w * size**v)
+
+
+_FLAGS = {
+    "limits.params": "max-params", "limits.step_ms": "max-step-ms", "limits.ms": "max-ms", "epochs": "proxy-epochs",
+    "rows": "proxy-rows", "w": "time-exponent", "v": "size-exponent",
+}  # fmt: skip
+
+
+def called(name: str) -> str:
+    """What to call a field of a `Plan`, or of its limits: by its name, on the command line by its flag."""
+    return option(f"--{_FLAGS.get(name, name.replace('_', '-'))}", name)
 
 
 @dataclass(frozen=True)
@@ -55,22 +68,22 @@ class Limits:
     def broken(self, cost: Cost) -> list[str]:
         """One line on each limit that a cost breaks."""
         return [
-            f"{_told(name, found)}, above --{flag} {_told(name, limit)}"
-            for name, flag, found, limit in self._pairs(cost)
+            f"{_told(name, found)}, above {called(f'limits.{name}')} {_told(name, limit)}"
+            for name, found, limit in self._pairs(cost)
             if found > limit
         ]
 
     def excess(self, cost: Cost) -> float:
         """How many times its tightest limit a cost is; 0 without limits."""
-        return max((found / limit for _, _, found, limit in self._pairs(cost)), default=0.0)
+        return max((found / limit for _, found, limit in self._pairs(cost)), default=0.0)
 
-    def _pairs(self, cost: Cost) -> list[tuple[str, str, float, float]]:
+    def _pairs(self, cost: Cost) -> list[tuple[str, float, float]]:
         known = (
-            ("params", "max-params", cost.params, self.params),
-            ("step_ms", "max-step-ms", cost.step_ms, self.step_ms),
-            ("ms", "max-ms", cost.ms, self.ms),
+            ("params", cost.params, self.params),
+            ("step_ms", cost.step_ms, self.step_ms),
+            ("ms", cost.ms, self.ms),
         )
-        return [(name, flag, f, limit) for name, flag, f, limit in known if f is not None and limit is not None]
+        return [(name, f, limit) for name, f, limit in known if f is not None and limit is not None]
 
 
 def _told(name: str, value: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +13,19 @@ from filelock import FileLock, Timeout
 
 from plait.config import Config
 from plait.data.checks import require_classes
-from plait.data.images import open_image
-from plait.data.pairs import Pairs
 from plait.data.partition import Partition
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.image import LOCAL, create_model, data_config
-from plait.errors import ConfigError, DataError, EncoderError, RunError
+from plait.errors import ConfigError, DataError, EncoderError, RunError, option, setting
+from plait.features.sizing import shorter_sides
 from plait.files import blamed_on, require_folder, require_free
 from plait.progress import say
 from plait.search.measure import Stepper, params_of
 from plait.search.proxy import Heritage, Proxy, some
 from plait.search.records import FOUND, REPORT, Facts, describe, plain, read, write
-from plait.search.reward import reward
+from plait.search.reward import called, reward
 from plait.search.settings import Plan
 from plait.search.space import Space, sizes_for, starting_point
 from plait.search.study import ASKING, JOURNAL, LOCK, WORKERS, Journal, choices_of
@@ -37,7 +35,7 @@ from plait.training.encoders.images import Rows, unreadable
 from plait.training.encoders.tuner import Tuner
 
 MODEL, START, FINAL = "model", "start", "final.lock"
-LOOKED_AT, LARGEST = 200, 224  # pictures whose size is looked at, and the largest input that follows from it
+LARGEST = 224  # input side that follows from the pictures
 
 
 def search(parts: Partition, config: Config, plan: Plan, out: Path, overwrite: bool = False) -> Facts:
@@ -74,7 +72,7 @@ class _Search:
         if self.config.image.train.stages is not None:
             raise ConfigError("image.train.stages names sizes, which a search chooses; leave it null")
         # Their errors come before anything is written.
-        _ = self.tuner, self.space, self.heritage, _network(self.plan.reference, "--reference", False)
+        _ = self.tuner, self.space, self.heritage, _network(self.plan.reference, called("reference"), False)
         for name in self.plan.warm_start:
             starting_point(self.space, name)
         self._claim()
@@ -94,20 +92,29 @@ class _Search:
         labels = require_classes(self.parts.train)
         for pairs, which in ((self.parts.train, "training"), (self.parts.val, "validation")):
             if not pairs.has_image.any():
-                raise DataError(f"{pairs.source}: no {which} row has an image; name the column with --set data.image")
+                raise DataError(
+                    f"{pairs.source}: no {which} row has an image; name the column: {setting('data.image=COLUMN')}"
+                )
         device = pick_device(self.config.device)
         return Tuner(self.parts.train, self.parts.val, labels, self.config, device, Tally(self.config.data.strict))
 
     @cached_property
     def space(self) -> Space:
-        size = self.config.image.size or _usual_size(self.parts.train)
+        size = self.config.image.size or self._usual_size()
         return Space(sizes_for(size, self.parts.train.source))
+
+    def _usual_size(self) -> int:
+        """Median of the pictures' shorter sides, at most `LARGEST`."""
+        sides = shorter_sides(self.parts.train)
+        if not sides:
+            raise DataError(f"{self.parts.train.source}: no image can be read; check data.image and data.root")
+        return min(LARGEST, round(statistics.median(sides)))
 
     @cached_property
     def heritage(self) -> Heritage:
         if self.plan.inherit is None:
             return Heritage(data_config(self.space.smallest.build(0), self.space.sizes[-1]))
-        source = _network(self.plan.inherit, "--inherit", True)
+        source = _network(self.plan.inherit, called("inherit"), True)
         return Heritage(data_config(source, self.space.sizes[-1]), source)
 
     def _claim(self) -> None:
@@ -133,8 +140,8 @@ class _Search:
         elif known != inputs:
             names = ", ".join(sorted(key for key in inputs if known.get(key) != inputs[key]))
             raise RunError(
-                f"--out '{self.out}' holds a search with other {names}; repeat that command to go on with it, choose "
-                "another --out, or start anew with --overwrite"
+                f"'{self.out}' holds a search with other {names}; repeat that one to go on with it, choose another "
+                f"folder, or start anew with {option('--overwrite', 'overwrite=True')}"
             )
 
     def _look(self) -> None:
@@ -158,7 +165,9 @@ class _Search:
         facts, kept = describe(trials, self.parts), read(self.out)
         best = facts["best"]
         if best is None:
-            raise ConfigError("no network was trained to the end; give more --trials or a larger --budget")
+            raise ConfigError(
+                f"no network was trained to the end; give more {called('trials')} or a larger {called('budget')}"
+            )
         if kept.get("final", {}).get("trial") == best and (self.out / MODEL / FACTS).is_file():
             facts["final"] = kept["final"]
             if kept["trials"] == facts["trials"]:
@@ -216,20 +225,3 @@ def _network(name: str, flag: str, pretrained: bool) -> torch.nn.Module:
         return create_model(name, pretrained)
     except EncoderError as error:
         raise ConfigError(str(error).replace("image.model", flag, 1)) from None
-
-
-def _usual_size(pairs: Pairs) -> int:
-    """Median of the shorter sides of some pictures, at most `LARGEST`."""
-    sides: deque[int] = deque()
-    for ref in pairs.images():
-        if ref is None:
-            continue
-        try:
-            sides.append(min(open_image(ref.load()).size))
-        except (OSError, ValueError):
-            continue
-        if len(sides) == LOOKED_AT:
-            break
-    if not sides:
-        raise DataError(f"{pairs.source}: no image can be read; check data.image and data.root")
-    return min(LARGEST, round(statistics.median(sides)))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from plait.errors import ConfigError, did_you_mean
-from plait.search.reward import SIZE, TIME, Limits
+from plait.search.reward import SIZE, TIME, Limits, called
 
 Sampler = Literal["tpe", "policy", "random"]
 REFERENCE = "tf_efficientnetv2_b0"
@@ -46,17 +46,17 @@ class Plan:
     def __post_init__(self) -> None:
         known = get_args(Sampler)
         if self.sampler not in known:
-            raise ConfigError(f"--sampler '{self.sampler}' is unknown.{did_you_mean(self.sampler, known)}")
-        for flag, value in (("trials", self.trials), ("proxy-epochs", self.epochs), ("proxy-rows", self.rows)):
+            raise ConfigError(f"{called('sampler')} '{self.sampler}' is unknown.{did_you_mean(self.sampler, known)}")
+        for name, value in (("trials", self.trials), ("epochs", self.epochs), ("rows", self.rows)):
             if value < 1:
-                raise ConfigError(f"--{flag} is {value}; give 1 or more")
-        given = {"budget": self.budget, "max-params": self.limits.params, "max-ms": self.limits.ms}
-        for flag, limit in (given | {"max-step-ms": self.limits.step_ms}).items():
+                raise ConfigError(f"{called(name)} is {value}; give 1 or more")
+        given = {"budget": self.budget} | {f"limits.{name}": limit for name, limit in asdict(self.limits).items()}
+        for name, limit in given.items():
             if limit is not None and not limit > 0:
-                raise ConfigError(f"--{flag} is {limit:g}; give more than 0")
-        for flag, exponent in (("time-exponent", self.w), ("size-exponent", self.v)):
+                raise ConfigError(f"{called(name)} is {limit:g}; give more than 0")
+        for name, exponent in (("w", self.w), ("v", self.v)):
             if exponent > 0:
-                raise ConfigError(f"--{flag} is {exponent:g}; give 0 or less, so that costly networks are worth less")
+                raise ConfigError(f"{called(name)} is {exponent:g}; give 0 or less, so that costly networks weigh less")
 
     @property
     def facts(self) -> dict[str, Any]:

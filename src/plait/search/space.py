@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.encoders.image import LOCAL, create_model
-from plait.errors import ConfigError, DataError
+from plait.errors import ConfigError, DataError, setting
 from plait.files import read_json
+from plait.search.reward import called
 
 if TYPE_CHECKING:
     from torch import nn
@@ -191,7 +192,8 @@ def sizes_for(largest: int, source: str = "") -> tuple[int, ...]:
     if largest < REDUCTION:
         raise DataError(
             f"{source}{': ' if source else ''}pictures of {largest} px are too small for the stages, which halve them "
-            f"five times; give pictures of at least {REDUCTION} px, or enlarge them with --set image.size={REDUCTION}"
+            f"five times; give pictures of at least {REDUCTION} px, or enlarge them by "
+            f"{setting(f'image.size={REDUCTION}')}"
         )
     rounded = {max(REDUCTION, GRID * round(share * largest / GRID)) for share in SIZES[:-1]}
     return tuple(sorted({size for size in rounded if size < largest} | {largest}))
@@ -213,7 +215,7 @@ def starting_point(space: Space, name: str) -> Network:
             point = None
     if point is None:
         raise ConfigError(
-            f"--warm-start '{name}' is no point of the space; give one of {', '.join(KNOWN)}, or local-dir:FOLDER of "
-            "a network that a search has found"
+            f"{called('warm_start')} '{name}' is no point of the space; give one of {', '.join(KNOWN)}, or "
+            "local-dir:FOLDER of a network that a search has found"
         )
     return point

@@ -17,7 +17,7 @@ from plait.progress import say
 from plait.search.measure import Stepper, in_turns, inference_ms, params_of
 from plait.search.outcome import cost_of, was_trained
 from plait.search.proxy import Proxy
-from plait.search.reward import Cost, reward
+from plait.search.reward import Cost, called, reward
 from plait.search.settings import Plan
 from plait.search.space import Choice, Network, Space, starting_point
 from plait.search.study import Journal, choices_of
@@ -207,9 +207,9 @@ class Trials:
         if needed > self.plan.budget:
             name = self.plan.reference if self.reference_point is not None else "the smallest network"
             raise ConfigError(
-                f"--budget {self.plan.budget:g} is too short for one trial: training {name} for {self.plan.epochs} "
-                f"epochs on {len(self.proxy.train.targets):,} rows takes about {needed:.1f} minutes here; give more, "
-                "or lower --proxy-rows or --proxy-epochs"
+                f"{called('budget')} {self.plan.budget:g} is too short for one trial: training {name} for "
+                f"{self.plan.epochs} epochs on {len(self.proxy.train.targets):,} rows takes about {needed:.1f} minutes "
+                f"here; give more, or lower {called('rows')} or {called('epochs')}"
             )
 
     def _require_limits(self) -> None:
