@@ -57,7 +57,7 @@ def main() -> None:
     one.add_argument("test")
     one.add_argument("--budget", type=float, default=40.0)
     one.add_argument("--trials", type=int, default=1000)
-    one.add_argument("--sampler", choices=SAMPLERS, default="tpe")
+    one.add_argument("--sampler", choices=SAMPLERS, default=Plan.sampler)
     one.add_argument("--proxy-rows", type=int, default=Plan.rows)
     one.add_argument("--proxy-epochs", type=int, default=Plan.epochs)
     one.add_argument("--seeds", type=int, default=3)

@@ -19,7 +19,9 @@ def search(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the study, search.json, report.html and model.")],
     trials: Annotated[int, typer.Option(help="Networks to train for comparison.")] = 64,
     budget: Annotated[float | None, typer.Option(help="Minutes of all trials together; default: no end.")] = None,
-    sampler: Annotated[str, typer.Option(help="What draws networks: tpe, policy (policy gradient) or random.")] = "tpe",
+    sampler: Annotated[
+        str, typer.Option(help="What draws networks: policy (policy gradient), tpe or random.")
+    ] = "policy",
     reference: Annotated[
         str, typer.Option(help="Network that time and size are relative to.")
     ] = "tf_efficientnetv2_b0",

@@ -33,7 +33,7 @@ class Plan:
 
     trials: int = 64
     budget: float | None = None
-    sampler: Sampler = "tpe"
+    sampler: Sampler = "policy"
     reference: str = REFERENCE
     warm_start: tuple[str, ...] = ()
     inherit: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
@@ -137,7 +139,9 @@ def sampler_of(name: Sampler, seed: int) -> BaseSampler:
         return PolicySampler(seed)
     if name == "random":
         return RandomSampler(seed)
-    return TPESampler(seed=seed, n_startup_trials=DRAWN, multivariate=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna calls `multivariate` that
+        return TPESampler(seed=seed, n_startup_trials=DRAWN, multivariate=True)
 
 
 def _mend(path: Path, lock: _Lock) -> None:
