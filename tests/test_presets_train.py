@@ -56,6 +56,7 @@ PROMISES = {
     "gallo-2020-late": Promise("concatenation MLP", late="mean", tuned=BOTH, network="test_resnet", lstm=True),
     "huse-2019": Promise("HUSE"),
     "quick": Promise("concatenation MLP"),
+    "tuned": Promise("concatenation MLP", tuned=BOTH),
 }
 
 

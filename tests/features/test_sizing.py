@@ -44,7 +44,9 @@ def test_larger_pictures_get_what_the_network_was_trained_with(
 
 
 def test_what_is_asked_for_is_kept() -> None:
-    assert sized(ImageConfig(model="lite0", size=64), pictures(30)).size == 64
+    given = sized(ImageConfig(model="lite0", size=64), pictures(30))
+    assert (given.size, given.train.enlarge) == (64, False)  # tuned at, and used at
+    assert sized(ImageConfig(model="lite0"), pictures(30)).train.enlarge
 
 
 def test_networks_and_folders_with_a_size_of_their_own(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class Stage(Section):
 class ImageTrainConfig(Section):
     """How an image encoder is trained on the rows, with a linear classifier on top."""
 
-    epochs: PositiveInt = 16
+    epochs: PositiveInt | None = Field(None, description="null: 16 from random weights, 10 from pretrained ones")
     batch: PositiveInt = 32
     lr: PositiveFloat | None = Field(None, description="null: 2e-3 from random weights, 2e-4 from pretrained ones")
     weight_decay: float = Field(0.05, ge=0)
@@ -48,7 +48,14 @@ class ImageTrainConfig(Section):
     batch_stats: bool = Field(
         False, description="batch norms of a pretrained network learn new statistics; false: they keep their own"
     )
-    layers: Layers = "all"
+    layers: Layers | Literal["upper"] | None = Field(
+        None, description="upper: the upper two thirds; null: those of a pretrained network, all from random weights"
+    )
+    enlarge: bool = Field(
+        True,
+        description="where image.size is null, tune a pretrained network at 0.8 of the side its features are taken at, "
+        "then let validation rows say which of the two sides features are taken at",
+    )
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of each layer, of that of the one above")
     ema: Probability = Field(0.0, description="decay of the moving average of the weights; 0: none")
     accumulate: PositiveInt = Field(1, description="batches a step")

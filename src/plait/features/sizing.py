@@ -27,8 +27,8 @@ def sized(config: ImageConfig, pairs: Pairs) -> ImageConfig:
     Args:
         pairs: the training rows.
     """
-    if config.size is not None:
-        return config
+    if config.size is not None:  # and used, however the network is tuned
+        return config.model_copy(update={"train": config.train.model_copy(update={"enlarge": False})})
     own = own_size(config.model)
     sides = shorter_sides(pairs) if own else []
     if not own or not sides or (side := side_for(sides)) >= own:

@@ -21,7 +21,7 @@ from plait.search.inherit import inherit
 from plait.search.space import Network
 from plait.training.encoders.image import LR, tune_image
 from plait.training.encoders.images import Rows
-from plait.training.encoders.stages import plan
+from plait.training.encoders.stages import EPOCHS, plan
 
 WEIGHTS = "model.safetensors"
 VALIDATING = 0.35  # seconds of a validated row by those of one in a training step
@@ -59,6 +59,8 @@ class Heritage:
 
         One with inherited weights is partly random: it learns as one from random weights does.
         """
+        train |= {"enlarge": False, "layers": image.train.layers or "all"}
+        train.setdefault("epochs", image.train.epochs or EPOCHS[False])
         if self.source is not None:
             progressive = image.train.progressive is not False
             train |= {"lr": image.train.lr or LR[False], "progressive": progressive, "batch_stats": True}

@@ -188,7 +188,6 @@ class _Search:
         """The full training of a trial's network; what came of it."""
         trial = trials.journal.trials[number]
         network = self.space.network(choices_of(trial))
-        say(f"training the network of trial {number} to the end: {self.config.image.train.epochs} epochs")
         start = self.out / START / str(number)
         share = self.heritage.write(network, start)
         if self.plan.inherit is not None:
@@ -196,6 +195,7 @@ class _Search:
             if sketch is not None:
                 sketch.save(start)
         image = self.heritage.config(self.config.image, network, start)
+        say(f"training the network of trial {number} to the end: {image.train.epochs} epochs")
         tuner = Tuner(
             self.tuner.train, self.tuner.val, self.tuner.labels, self.config.model_copy(update={"image": image}),
             self.tuner.device, self.tuner.tally,

@@ -111,6 +111,8 @@ def test_layers_of_an_image_model(name: str, layers: list[list[str]], classes: i
         assert trained(model) == set().union(*(names(model, prefixes) for prefixes in layers[first:]))
     freeze(model, "frozen", name)
     assert trained(model) == set()
+    freeze(model, "upper", name)
+    assert trained(model) == set().union(*(names(model, prefixes) for prefixes in layers[len(layers) // 3 :]))
     freeze(model, "all", name)
     assert trained(model) == {key for key, _ in model.named_parameters()}
 

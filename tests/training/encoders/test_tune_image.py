@@ -82,8 +82,22 @@ def test_frozen_layers_stay_bit_for_bit(image_folder: Path) -> None:
     shared = [key for key in before if not key.startswith("fc.")]
     assert shared
     assert all(torch.equal(before[key], frozen[key]) for key in shared)  # batch-norm statistics, too
-    tuned = weights(tune(image_folder, "image.train.epochs=1"))
+    tuned = weights(tune(image_folder, "image.train.epochs=1", "image.train.layers=all"))
     assert not any(torch.equal(before[key], tuned[key]) for key in shared if key.endswith("conv1.weight"))
+
+
+def test_of_a_pretrained_network_the_upper_two_thirds_are_trained(image_folder: Path) -> None:
+    before = timm.create_model(f"local-dir:{image_folder}", pretrained=True).state_dict()
+    after = weights(tune(image_folder, "image.train.epochs=1"))
+    # A ResNet of stem, four stages and classifier: two of six layers stay.
+    moved = {key.split(".")[0] for key in before if key in after and not torch.equal(before[key], after[key])}
+    assert moved - {"fc"} == {"layer2", "layer3", "layer4"}
+
+
+def test_epochs_by_what_the_weights_are(image_folder: Path) -> None:
+    given = ("image.train.epochs=null", "image.train.lr=0.002")
+    assert len(tune(image_folder, *given).curve) == 10
+    assert len(tune(image_folder, *given, "image.pretrained=false", "image.model=test_resnet").curve) == 16
 
 
 @pytest.mark.parametrize(
@@ -102,7 +116,8 @@ def test_options_that_still_learn(image_folder: Path, options: tuple[str, ...]) 
 
 
 def test_the_moving_average_is_what_is_kept(image_folder: Path) -> None:
-    plain, averaged = (weights(tune(image_folder, f"image.train.ema={d}", "image.train.epochs=1")) for d in (0, 0.99))
+    one = ("image.train.epochs=1", "image.train.layers=all")
+    plain, averaged = (weights(tune(image_folder, f"image.train.ema={d}", *one)) for d in (0, 0.99))
     start = timm.create_model(f"local-dir:{image_folder}", pretrained=True).state_dict()
     key = "conv1.0.weight" if "conv1.0.weight" in start else next(k for k in start if k.endswith("weight"))
     assert (averaged[key] - start[key]).norm() < (plain[key] - start[key]).norm()
@@ -197,4 +212,4 @@ def test_a_pretrained_network_keeps_its_batch_statistics(image_folder: Path) -> 
         return {torch.equal(after[name], value) for name, value in before.items() if "running" in name}
 
     assert moved() == {True}
-    assert moved("image.train.batch_stats=true") == {False}
+    assert moved("image.train.batch_stats=true", "image.train.layers=all") == {False}

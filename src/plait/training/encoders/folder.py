@@ -16,7 +16,7 @@ from plait.progress import say
 
 FACTS = "tuning.json"
 KEY = "key.json"
-METHOD = 2  # raised when the same rows and settings train other weights: those of before are then not gone on with
+METHOD = 3  # raised when the same rows and settings train other weights: those of before are then not gone on with
 
 
 class Training:

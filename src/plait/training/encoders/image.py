@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
@@ -24,21 +25,25 @@ from plait.training.encoders.images import Draws, Images, Rows, batches, stack
 from plait.training.encoders.layers import freeze, train_mode
 from plait.training.encoders.memory import needs_memory
 from plait.training.encoders.probe import fit_probe
+from plait.training.encoders.resolution import Seen, probe_sides, side_to_tune_at
 from plait.training.encoders.stages import plan, stage_at
 from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
 from plait.training.seeds import Curve, seeded, warm_cosine
 
 LR = {True: 2e-4, False: 2e-3}  # from pretrained weights, from random ones
+PROBED = 6000  # rows, at most, that the side to use a network at is chosen by
 
 
 @dataclass(frozen=True)
 class TunedImage:
-    """A timm model with its classifier of K classes, its preprocessing, learning curve and wall seconds."""
+    """A timm model with its classifier of K classes, its preprocessing, learning curve, wall seconds, and the side in
+    pixels that it was tuned at; the preprocessing has the one to use it at."""
 
     model: nn.Module
     settings: dict[str, Any]
     curve: Curve
     seconds: float
+    side: int
 
 
 def tune_image(
@@ -67,9 +72,12 @@ def tune_image(
             )
     with seeded(seed):
         model = _model(config, classes)
-        settings = data_config(model, config.size)
-        stages = plan(config.train, int(settings["input_size"][-1]), config.pretrained)
-        task = _Task(model, _Data(train, val, settings, config, seed), stages, _lr(config))
+        used = data_config(model, config.size)
+        side = side_to_tune_at(int(used["input_size"][-1]), config)
+        settings = used if side == used["input_size"][-1] else data_config(model, side)
+        stages = plan(config.train, side, config.pretrained)
+        data = _Data(train, val, settings, config, seed)
+        task = _Task(model, data, stages, _lr(config))
         for stage in stages:
             require_size(model, stage.size, config.model, "set a larger image.size, or larger image.train.stages")
         epochs = sum(stage.epochs for stage in stages)
@@ -80,8 +88,44 @@ def tune_image(
                 _start_classifier(task, device)
             best = KeepBest()
             run_trainer(task, (None, None), [SeedEpochs(seed), best, *callbacks], loop)
-    kept = task.ema.module if task.ema is not None else model
-    return TunedImage(kept.cpu().eval(), settings, best.curve, time.perf_counter() - start)
+        kept = (task.ema.module if task.ema is not None else model).eval()
+        if settings is not used and _used_side(kept, data, used, classes, device) == side:
+            used = settings
+    return TunedImage(kept.cpu(), used, best.curve, time.perf_counter() - start, side)
+
+
+def _used_side(model: Any, data: _Data, larger: dict[str, Any], classes: int, device: torch.device | str) -> int:
+    """The side that validation rows choose: the one the network was tuned at, or the larger one."""
+    sides = {int(settings["input_size"][-1]): settings for settings in (data.settings, larger)}
+    model.to(device)
+
+    def seen(rows: Rows) -> Seen:
+        there = rows.pairs.has_image.nonzero()[0]
+        some = there[np.unique(np.linspace(0, len(there) - 1, min(PROBED, len(there))).round().astype(np.int64))]
+        return lambda side: _pooled(model, rows, some.tolist(), sides[side], data.config, f"features at {side} px")
+
+    small, large = sorted(sides)
+    found = probe_sides((small, large), seen(data.train), seen(data.val), classes)
+    found.tell()
+    return found.used
+
+
+def _pooled(
+    model: Any, rows: Rows, numbers: list[int], settings: dict[str, Any], config: ImageConfig, label: str
+) -> tuple[Tensor, Tensor]:
+    """Features (N, D) below the classifier, and classes (N,), of those of the rows whose image can be read."""
+    device = next(model.parameters()).device
+    features: list[Tensor] = []
+    read: list[Tensor] = []
+    loader = batches(Images(rows, settings), numbers, config.batch, config.workers, stack, False)
+    with torch.inference_mode(), bar(label, len(numbers)) as advance:
+        for pixels, part in loader:
+            advance(len(part))
+            if len(part):
+                maps = model.forward_features(normalise(pixels.to(device), settings))
+                features.append(model.forward_head(maps, pre_logits=True).float().cpu())
+                read.append(part)
+    return torch.cat(features).clone(), rows.targets[torch.cat(read)]
 
 
 def _lr(config: ImageConfig) -> float:
@@ -98,7 +142,7 @@ def _model(config: ImageConfig, classes: int) -> Any:
             raise
         model = create_model(config.model, config.pretrained)
     model.reset_classifier(classes)
-    freeze(model, config.train.layers, config.model)
+    freeze(model, config.train.layers or ("upper" if config.pretrained else "all"), config.model)
     model.get_classifier().requires_grad_(True)
     return model
 
@@ -110,22 +154,11 @@ def _start_classifier(task: _Task, device: torch.device | str) -> None:
     if not isinstance(layer, nn.Linear):
         return  # several classifiers, or a convolution: these start at random
     settings = {**data.settings, "input_size": (3, size, size)}
-    found: list[Tensor] = []
-    numbers: list[Tensor] = []
-    loader = batches(
-        Images(data.train, settings), task.rows.tolist(), task.batch(task.stages[0]), data.config.workers, stack, False
-    )
     model.to(device).eval()
-    with torch.inference_mode(), bar("fit first classifier", len(task.rows)) as advance:
-        for pixels, rows in loader:
-            advance(len(rows))
-            if len(rows):
-                maps = model.forward_features(normalise(pixels.to(device), settings))
-                found.append(model.forward_head(maps, pre_logits=True).float().cpu())
-                numbers.append(rows)
-    features = torch.cat(found).clone()
+    config = data.config.model_copy(update={"batch": task.batch(task.stages[0])})
+    features, targets = _pooled(model, data.train, task.rows.tolist(), settings, config, "fit first classifier")
     model.cpu()
-    fit_probe(layer, features, data.train.targets[torch.cat(numbers)], task.options.label_smoothing)
+    fit_probe(layer, features, targets, task.options.label_smoothing)
     if task.ema is not None:
         task.ema.set(model)  # it was made with the random classifier
 

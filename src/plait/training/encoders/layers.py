@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -16,14 +16,14 @@ BLOCK = re.compile(r"(?:^|\.)(?:layers?|h|blocks?|albert_layer_groups)\.(\d+)\."
 EMBEDDING = re.compile(r"emb|relative_attention_bias")
 
 
-def freeze(model: nn.Module, layers: Layers, name: str = "") -> int:
+def freeze(model: nn.Module, layers: Layers | Literal["upper"], name: str = "") -> int:
     """Choose the parameters that are trained, by setting ``requires_grad`` of every one.
 
     Layers of a timm model are those of its ``group_matcher``: stem, blocks, head. Of a transformer the embeddings are
     layer 0, block i is layer i + 1, and what is above the blocks (last norm, pooler) is the last.
 
     Args:
-        layers: ``frozen``: none; ``all``: every one; N: those of layer N and above.
+        layers: ``frozen``: none; ``all``: every one; ``upper``: the upper two thirds; N: those of layer N and above.
         name: of the model, for the error.
 
     Returns:
@@ -37,7 +37,7 @@ def freeze(model: nn.Module, layers: Layers, name: str = "") -> int:
     if isinstance(layers, int) and not 0 <= layers <= last:
         what = "has layers 0" + (f" to {last}" if last else " only")
         raise ConfigError(f"layers {layers}: '{name}' {what}; give one of those, 'all' or 'frozen'")
-    first = {"frozen": last + 1, "all": 0}[layers] if isinstance(layers, str) else layers
+    first = {"frozen": last + 1, "all": 0, "upper": (last + 1) // 3}[layers] if isinstance(layers, str) else layers
     for key, parameter in model.named_parameters():
         parameter.requires_grad_(levels[key] >= first)
     return last + 1

@@ -6,6 +6,8 @@ from itertools import accumulate
 
 from plait.config import ImageTrainConfig, Stage
 
+EPOCHS = {True: 10, False: 16}  # from pretrained weights, from random ones
+
 # Tan & Le 2021 (arXiv:2104.00298), table 6, EfficientNetV2-S: first and last of four stages.
 STAGES = 4
 SIZE = (128 / 300, 1.0)
@@ -30,8 +32,9 @@ def plan(config: ImageTrainConfig, size: int, pretrained: bool = False) -> tuple
     """
     if config.stages is not None:
         return config.stages
+    epochs = config.epochs or EPOCHS[pretrained]
     progressive = not pretrained if config.progressive is None else config.progressive
-    count = min(STAGES, config.epochs) if progressive else 1
+    count = min(STAGES, epochs) if progressive else 1
     first, last = TUNED_SIZE if pretrained else SIZE
     stages = []
     for i in range(count):
@@ -44,7 +47,7 @@ def plan(config: ImageTrainConfig, size: int, pretrained: bool = False) -> tuple
         stages.append(
             Stage(
                 size=size if share == 1 else min(size, max(SMALLEST, GRID * round(fraction * size / GRID))),
-                epochs=config.epochs // count + (i < config.epochs % count),
+                epochs=epochs // count + (i < epochs % count),
                 dropout=at(DROPOUT),
                 drop_path=at(DROP_PATH),
                 randaugment=round(at(RANDAUGMENT)),

@@ -86,9 +86,9 @@ class Tuner:
         training = Training(folder, self.key(modality), overwrite)
         self._warn_of_missing_classes()
         train = self._image if modality == "image" else self._text
-        write, curve, seconds = train(training.checkpoint)
+        write, curve, seconds, more = train(training.checkpoint)
         facts = _facts(modality, seconds, (len(self.train), len(self.val)), curve)
-        facts |= {"labels": self.labels}
+        facts |= {"labels": self.labels, **more}
         if modality == "text":
             facts["clean"] = self.config.text.clean
         seen = Sketch.of(self.train, [self.val], [modality])
@@ -97,7 +97,7 @@ class Tuner:
         training.finish(write, facts, seen)
         return facts
 
-    def _image(self, checkpoint: Path) -> tuple[Any, Curve, float]:
+    def _image(self, checkpoint: Path) -> tuple[Any, Curve, float, dict[str, Any]]:
         from plait.training.encoders.image import tune_image
         from plait.training.encoders.images import Rows, unreadable
 
@@ -114,9 +114,10 @@ class Tuner:
             device=self.device,
             checkpoint=checkpoint,
         )
-        return lambda to: save_timm(tuned.model, tuned.settings, to, self.labels), tuned.curve, tuned.seconds
+        sides = {"tuned_at": tuned.side, "used_at": int(tuned.settings["input_size"][-1])}
+        return lambda to: save_timm(tuned.model, tuned.settings, to, self.labels), tuned.curve, tuned.seconds, sides
 
-    def _text(self, checkpoint: Path) -> tuple[Any, Curve, float]:
+    def _text(self, checkpoint: Path) -> tuple[Any, Curve, float, dict[str, Any]]:
         from plait.training.encoders.text import tune_text
 
         tuned = tune_text(
@@ -128,7 +129,7 @@ class Tuner:
             device=self.device,
             checkpoint=checkpoint,
         )
-        return tuned.encoder.save, tuned.curve, tuned.seconds
+        return tuned.encoder.save, tuned.curve, tuned.seconds, {}
 
     def _warn_of_missing_classes(self) -> None:
         if missing := sorted(set(self.labels) - {label for label in self.val.labels if label is not None}):
