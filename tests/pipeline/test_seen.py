@@ -128,7 +128,7 @@ def flow(watched: Watched, order: tuple[str, ...], data: Path, test: list[str], 
 
 def check(watched: Watched, expected: int | None = None) -> None:
     """Every measurement had the same rows, and no training any of them."""
-    assert len(watched.trained) == 4
+    assert len(watched.trained) == 8  # two tunings, each with two heads to tell its gain by, a fit and a comparison
     assert len(watched.tested) == 2
     assert watched.tested[0] == watched.tested[1]
     assert len(watched.tested[0]) == (expected or len(watched.tested[0])) > 0
@@ -186,7 +186,7 @@ def test_no_test_photo_of_a_class_folder_is_learnt_from(split: bool, watched: Wa
     assert len(tested) == (int(parts["test"].has_image.sum()) if split else pytest.approx(16, abs=2))
     for rows in watched.trained:
         assert not rows & tested
-    assert len(watched.trained) == 2
+    assert len(watched.trained) == 4
 
 
 def test_a_static_encoder_keeps_out_what_the_others_do(watched: Watched, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_static_encoder_keeps_out_what_the_others_do(watched: Watched, tmp_pat
     watched.run("tune", "static", table, "--out", tmp_path / "static", text=tmp_path / "tuned")
     watched.run("compare", table, "--out", tmp_path / "comparison", text=tmp_path / "static")
     (tested,) = watched.tested
-    assert len(watched.trained) == 3
+    assert len(watched.trained) == 5
     assert watched.trained[0] == watched.trained[1] == watched.trained[2]
     assert not watched.trained[0] & tested
     teacher, static = (Sketch.load(tmp_path / name) for name in ("tuned", "static"))
@@ -235,7 +235,7 @@ def test_the_commands_of_the_docs_keep_test_rows_out(
     for words in commands:
         watched.run(*words)
     (tested,) = watched.tested
-    assert len(watched.trained) == 3
+    assert len(watched.trained) == 7
     assert len(tested) > 12
     assert not any(rows & tested for rows in watched.trained)
 
