@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import plait
 from plait.config import Config, configure
 from plait.data.partition import divide
