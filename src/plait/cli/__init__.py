@@ -11,6 +11,7 @@ import typer
 
 from plait import __version__
 from plait.cli.app import app_command
+from plait.cli.caption import caption
 from plait.cli.compare import compare
 from plait.cli.demo import demo
 from plait.cli.evaluate import evaluate
@@ -43,6 +44,7 @@ app.command()(predict)
 app.add_typer(tune, name="tune")
 app.command()(index)
 app.command()(find)
+app.command()(caption)
 app.command()(search)
 app.command()(export)
 app.command()(serve)

@@ -38,6 +38,7 @@ def app_command(
 
     limits = Limits()
     engine = load(run)
+    engine.without_captions("the page")
     rows = find_examples(engine, examples, limits)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads are cleared away then, too
     with (

@@ -37,7 +37,9 @@ def export(
     from plait.export.write import export as run_export
     from plait.runs.open import load
 
-    measured = run_export(load(run, "cpu"), out, data, max_drop if int8 else None, overwrite)
+    engine = load(run, "cpu")
+    engine.without_captions("an exported run")
+    measured = run_export(engine, out, data, max_drop if int8 else None, overwrite)
     sizes = {"run": _megabytes(run), "export": _megabytes(out)}
     for name, one in measured.items():
         speed = one.rows_a_second

@@ -46,7 +46,7 @@ def predict(
     pairs = Pairs.from_columns([image], [text], source="the pair given") if one else engine.read(data)
     features = engine.features(pairs, None if one else FeatureStore(engine.config.store))
     effects = engine.effects(features) if explain else None
-    answers = predictions.rows(pairs, engine.labels, engine.probabilities(features), effects)
+    answers = predictions.rows(pairs, engine.labels, engine.probabilities(features), effects, engine.captions)
     if out is None:
         sys.stdout.write(predictions.as_text(answers, ".jsonl" if one else ".csv"))
     else:

@@ -121,6 +121,41 @@ def tune_joint(
     )
 
 
+@tune.command("caption")
+def tune_caption(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="MODEL_DIR", help="Folder for the captioner.")],
+    test: Test = None,
+    val: Val = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a captioner on the rows that have an image and a text: a small decoder from scratch, or a GIT or BLIP.
+
+    What it leaves is for [bold]plait caption[/bold], and for [bold]text.fill[/bold], which lets rows without a text be
+    answered by a caption, too. Labels are not needed. A killed training goes on when repeated.
+
+    [bold]plait tune caption train.csv --out captioner[/bold]
+    [bold]plait tune caption train.csv --out captioner --set caption.model=microsoft/git-base[/bold]
+    """
+    from plait.pipeline import captions
+    from plait.progress import say
+
+    settings = settings_of(preset, config, set_, strict=False)
+    facts = captions.tune_caption(
+        _Rows(data, val, test).divide(settings, *SIDES, labelled=False), settings, out, overwrite
+    )
+    tested = facts.get("test")
+    held, rows = ("test", tested) if tested else ("validation", facts)
+    say(
+        f"captioner: {facts['rows']['train']:,} rows, {len(facts['curve'])} epochs, {facts['seconds']:.0f} s; CIDEr "
+        f"{rows['cider']:.3f} and {100 * rows['distinct']:.0f} % distinct captions on {held} rows"
+    )
+    print(out)
+
+
 class _Rows(NamedTuple):
     """Sources as they are named on the command line."""
 

@@ -23,12 +23,14 @@ from plait.config.heads import (
 )
 from plait.config.load import configure, presets, with_values
 from plait.config.sections import Config, DataConfig
+from plait.config.tools import CaptionConfig
 
 __all__ = [
     "EARLY_HEADS",
     "TFIDF",
     "AngleConfig",
     "AngleForm",
+    "CaptionConfig",
     "Config",
     "DataConfig",
     "HeadConfig",

@@ -159,6 +159,11 @@ class TextConfig(Section):
     """
 
     model: str = "minilm+tfidf+tfidf-char"
+    fill: str | None = Field(
+        None,
+        description="a captioner (plait tune caption) whose captions stand in for missing texts, for as much as they "
+        "gain on validation rows; null: rows without a text are answered by their image alone",
+    )
     clean: bool = Field(
         False, description="tags, entity and UTF-8 debris, site names after | are removed before encoding"
     )

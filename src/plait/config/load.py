@@ -18,7 +18,16 @@ from plait.config.encoders import Stage
 from plait.config.sections import Config
 from plait.errors import ConfigError, did_you_mean, option, setting
 
-_SECTIONS = ("data", "image", "text", "head", "train", "joint", "space")  # one left empty in a file keeps its defaults
+_SECTIONS = (
+    "data",
+    "image",
+    "text",
+    "head",
+    "train",
+    "joint",
+    "space",
+    "caption",
+)  # one left empty in a file keeps its defaults
 
 
 @dataclass(frozen=True)

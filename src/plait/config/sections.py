@@ -9,6 +9,7 @@ from pydantic import Field
 from plait.config.base import Fraction, PositiveFloat, Section
 from plait.config.encoders import ImageConfig, TextConfig
 from plait.config.heads import HeadConfig, JointConfig, SpaceConfig, TrainConfig
+from plait.config.tools import CaptionConfig
 
 ModelChoice = Literal["auto", "image", "text", "late", "early"]
 
@@ -48,3 +49,4 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     joint: JointConfig = JointConfig()
     space: SpaceConfig = SpaceConfig()
+    caption: CaptionConfig = CaptionConfig()

@@ -68,6 +68,8 @@ def as_image(image: Any) -> dict[str, Any] | None:
         return None
     if isinstance(image, dict):
         return {"bytes": image.get("bytes"), "path": image.get("path")}
+    if isinstance(image, ImageRef):
+        return {"bytes": image.bytes, "path": image.path}
     if isinstance(image, bytes | bytearray | memoryview):
         return {"bytes": bytes(image), "path": None}
     if isinstance(image, str | Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,29 @@ TOP = 5
 
 
 def rows(
-    pairs: Pairs, labels: list[str], probabilities: np.ndarray, effects: dict[str, np.ndarray] | None = None
+    pairs: Pairs,
+    labels: list[str],
+    probabilities: np.ndarray,
+    effects: dict[str, np.ndarray] | None = None,
+    captions: Sequence[str | None] = (),
 ) -> list[dict[str, Any]]:
     """Answers as plain values.
 
     Args:
         probabilities: (N, K). effects: (N,) for each modality, see `Engine.effects`.
+        captions: (N,) texts that a captioner wrote in the place of missing ones, or none.
 
     Returns:
         N dicts: ``id, label, confidence, top5`` (list of label and confidence, best first), and ``effect_image``,
-        ``effect_text`` where effects are given.
+        ``effect_text`` where effects are given, and ``machine_text`` where captions are: None for a text of one's own.
     """
     answers = []
     for row, key in enumerate(pairs.ids):
         answer = {"id": key, **answer_of(labels, probabilities[row])}
         for modality, values in (effects or {}).items():
             answer[f"effect_{modality}"] = round(float(values[row]), 6)
+        if captions:
+            answer["machine_text"] = captions[row]
         answers.append(answer)
     return answers
 
@@ -73,7 +81,7 @@ def write(answers: list[dict[str, Any]], file: Path) -> None:
 
 
 def as_text(answers: list[dict[str, Any]], suffix: str = ".csv") -> str:
-    """Answers as CSV (the top five as JSON in one field) or JSON lines."""
+    """Answers as CSV (lists, such as the top five, as JSON in one field) or JSON lines."""
     if suffix == ".jsonl":
         return "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers)
     buffer = io.StringIO()
@@ -82,5 +90,6 @@ def as_text(answers: list[dict[str, Any]], suffix: str = ".csv") -> str:
     )
     writer.writeheader()
     for answer in answers:
-        writer.writerow({**answer, "top5": json.dumps(answer["top5"], ensure_ascii=False)})
+        lists = {name: json.dumps(one, ensure_ascii=False) for name, one in answer.items() if isinstance(one, list)}
+        writer.writerow({**answer, **lists})
     return buffer.getvalue()

@@ -23,6 +23,7 @@ from plait.data.unreadable import Tally
 from plait.encoders.pair import EncoderPair
 from plait.errors import DataError, setting
 from plait.features.encode import Features, decode, encode
+from plait.inference.fill import CAPTION, Fill, mixed
 from plait.progress import say
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Engine:
         metrics: what is known of the fit: rows, validation loss, a note.
         sketches: the rows that it (key ``""``) and its encoders (by their folders in a run) have learnt from.
         provenance: versions, seed and time of the fit. folder: that it was opened from.
+        fill: what stands in for missing texts; None: nothing. captions: of the last rows, None where there is none.
         warnings: what counted as missing in the last rows. seconds: how long they took to encode, for each modality.
     """
 
@@ -69,6 +71,8 @@ class Engine:
     sketches: dict[str, Sketch] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     folder: str = ""
+    fill: Fill | None = None
+    captions: list[str | None] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -144,13 +148,31 @@ class Engine:
         pairs = self.read(pairs)
         tally = tally or Tally(self.config.data.strict)
         found = encode(self.encoders, pairs, self.config.image, store, tally)
+        self.captions = []
+        if self.fill is not None:
+            found[CAPTION], self.captions = self.fill.features(pairs, found["image"], self.encoders.text)
         self.warnings = tally.warnings
         self.seconds = {f"encode_{modality}": features.seconds for modality, features in found.items()}
         return found
 
+    def without_captions(self, what: str) -> None:
+        """Leave missing texts blank from here on, and say so where captions would have stood in for them."""
+        if self.fill is not None:
+            say(f"{what} leaves missing texts blank: captions stand in for them in predict and evaluate alone")
+            self.fill = None
+
     def probabilities(self, features: FeaturesOf) -> np.ndarray:
         """Features -> (N, K) float32 probabilities."""
-        return softmax(self.head(features))
+        own = {name: one for name, one in features.items() if name != CAPTION}
+        found = softmax(self.head(own))
+        captions = features.get(CAPTION)
+        if captions is None or self.fill is None or not captions.present.any():
+            return found
+        rows = captions.present
+        image = Features(own["image"].vectors[rows], own["image"].present[rows])
+        filled = softmax(self.head({"image": image, "text": Features(captions.vectors[rows], captions.present[rows])}))
+        found[rows] = mixed(found[rows], filled, self.fill.weight)
+        return found
 
     def effects(self, features: FeaturesOf) -> dict[str, np.ndarray]:
         """How much each modality moved the answer, (N,) float32 in -1 to 1 each.

@@ -18,6 +18,7 @@ from plait.inference.engine import Engine
 from plait.inference.torch_head import TorchHead
 from plait.pipeline.budget import best_of, words
 from plait.pipeline.estimator import Estimator, require_labels_apart
+from plait.pipeline.fill import fit_fill
 from plait.pipeline.models import fit_model
 from plait.pipeline.prepare import Preparation
 from plait.pipeline.provenance import provenance
@@ -96,6 +97,9 @@ class Classifier(Estimator):
             **({} if cost is None else {"cost": words(cost)}),
         }
         self.engine_ = _engine(prepared, best, self.metrics_, taken)
+        if config.text.fill is not None:
+            targets = prepared.numbers(prepared.val_pairs).numpy()
+            self.metrics_["fill"] = fit_fill(self.engine_, prepared.val_pairs, targets)
         self.classes_, self.curve_ = np.array(prepared.labels), best.curve
         self.warnings_, self.tally_ = prepared.warnings, prepared.tally
         return self

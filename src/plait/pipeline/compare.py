@@ -52,6 +52,8 @@ def compare(
     if seeds < 1:
         raise ConfigError(f"seeds is {seeds}; give 1 or more")
     config = config or Config()
+    if config.text.fill is not None:
+        say("text.fill is for fit and evaluate: the models of a comparison answer rows without a text by their image")
     start = time.perf_counter()
     parts = divide(train, config, val=val, test=test, learnt=learnt_by(config, MODALITIES))
     if parts.test is None:

@@ -14,6 +14,8 @@ from plait.data.told import columns_of
 from plait.errors import option
 from plait.features.store import FeatureStore
 from plait.inference.engine import Engine
+from plait.inference.fill import CAPTION
+from plait.pipeline.fill import words_of
 from plait.progress import say
 from plait.report.results import Evaluation, ModelResult
 
@@ -39,11 +41,16 @@ def evaluate(engine: Engine, data: Any, allow_seen: bool = False) -> Evaluation:
     known = {_name(engine): engine.seen} if engine.seen is not None else {}
     seen = seen_rows(known, pairs, allow_seen, "rows", _remedy())
     seconds = {"read": time.perf_counter() - start}
-    probabilities = engine.predict_proba(pairs, FeatureStore(engine.config.store))
+    features = engine.features(pairs, FeatureStore(engine.config.store))
+    probabilities = engine.probabilities(features)
     seconds |= engine.seconds
     seconds["total"] = time.perf_counter() - start
     numbers = {label: i for i, label in enumerate(engine.labels)}
     targets = np.array([numbers[label] for label in labels], np.int64)
+    if CAPTION in features and features[CAPTION].present.any():
+        say(words_of(engine, features, targets))
+    elif engine.metrics.get("fill") and not pairs.has_text.all():
+        say("rows without a text are left blank: captions gained nothing where this run was fitted")
     result = ModelResult(probabilities, 0.0, [], str(engine.metrics.get("note", "")))
     rows = int(engine.metrics.get("rows", 0))
     models = {engine.model: result}

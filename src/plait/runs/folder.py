@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from plait.errors import RunError
 from plait.files import MANIFEST, blamed_on, replacing_folder, require_free, write_json
-from plait.runs.manifest import FORMAT, HEAD, SPACE, SUFFIXES, stamps_of
+from plait.runs.manifest import CAPTIONER, FORMAT, HEAD, SPACE, SUFFIXES, stamps_of
 
 if TYPE_CHECKING:
     from plait.fusion.space import JointSpace
@@ -32,6 +32,8 @@ def save(engine: Engine, folder: Path, overwrite: bool = False) -> None:
     def write(part: Path) -> dict[str, Any]:
         encoders = engine.encoders.save(part)
         save_file({k: v.contiguous() for k, v in head.model.state_dict().items()}, part / HEAD)
+        if engine.fill is not None:
+            engine.fill.captioner.save(part / CAPTIONER)
         _keep_data_only(part)
         return describe(engine, part) | {"format": FORMAT, "encoders": encoders, "head": head.spec.as_json()}
 

@@ -16,7 +16,7 @@ from plait.files import MANIFEST, digest
 FORMAT = 1
 EXPORTED = 2  # as FORMAT, with encoders and head as ONNX graphs
 SPACE = 3  # as FORMAT, with the towers of a joint space in place of a head
-HEAD, GRAPH = "head.safetensors", "head.onnx"
+HEAD, GRAPH, CAPTIONER = "head.safetensors", "head.onnx", "captioner"
 # Data only: weights, graphs, configuration, vocabularies and sentencepiece models.
 SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".jinja", ".md", ".onnx", ".data"}
 KEYS = {"format", "plait", "labels", "config", "encoders", "head", "metrics", "files"}

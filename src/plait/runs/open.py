@@ -16,10 +16,11 @@ from plait.encoders.pair import EncoderPair
 from plait.errors import PlaitError, RunError
 from plait.files import MANIFEST, read_json
 from plait.inference.engine import Engine, FeaturesOf, Head
-from plait.runs.manifest import EXPORTED, GRAPH, HEAD, SPACE, read_manifest
+from plait.runs.manifest import CAPTIONER, EXPORTED, GRAPH, HEAD, SPACE, read_manifest
 
 if TYPE_CHECKING:
     from plait.fusion.space import JointSpace
+    from plait.inference.fill import Fill
 
 
 def load(folder: str | Path, device: str = "auto") -> Engine:
@@ -40,7 +41,21 @@ def load(folder: str | Path, device: str = "auto") -> Engine:
         encoders, head, classes, model = opened(folder, manifest, device)
         if len(manifest["labels"]) != classes:
             raise ValueError(f"{len(manifest['labels'])} labels for {classes} classes")
-        return _engine(folder, manifest, encoders, head, model)
+        engine = _engine(folder, manifest, encoders, head, model)
+        engine.fill = _fill(folder, manifest, device)
+        return engine
+
+
+def _fill(folder: Path, manifest: dict[str, Any], device: str) -> Fill | None:
+    """What stands in for missing texts, where the run has it."""
+    weight = float(manifest["metrics"].get("fill", {}).get("weight", 0.0))
+    if not weight or manifest["format"] == EXPORTED:
+        return None
+    from plait.captions.folder import load_captioner
+    from plait.devices import pick_device
+    from plait.inference.fill import Fill
+
+    return Fill(load_captioner(folder / CAPTIONER, pick_device(device)), weight)
 
 
 def is_space(folder: Path) -> bool:

@@ -57,6 +57,7 @@ def serve(run: Path, options: Options) -> None:
     token = read_token(options.token_file)
     listener = bind(options.host, options.port)
     engine = load(run, options.device)
+    engine.without_captions("the server")
     index = _open_index(options.index, run, options.device) if options.index is not None else None
     Image.MAX_IMAGE_PIXELS = options.limits.pixels
     set_up(options.log_level)

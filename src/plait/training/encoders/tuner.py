@@ -30,7 +30,7 @@ from plait.training.encoders.folder import Training, facts_of, key_of
 from plait.training.seeds import Curve
 
 # Keys that do not change what is trained.
-ENCODING = {"batch", "workers", "precision", "static", "tfidf_dim", "tfidf_terms"}
+ENCODING = {"batch", "workers", "precision", "static", "tfidf_dim", "tfidf_terms", "fill"}
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def distil_text(train: Pairs, val: Pairs, config: Config, folder: Path, overwrit
     from plait.training.encoders.text_model import of_network
 
     section = of_network(config.text)
-    settings = ["static", section.model_dump(exclude={"batch", "tfidf_dim", "tfidf_terms"}), config.seed]
+    settings = ["static", section.model_dump(exclude={"batch", "tfidf_dim", "tfidf_terms", "fill"}), config.seed]
     texts = [[text for text in pairs.texts if text is not None] for pairs in (train, val)]
     for pairs, said in zip((train, val), texts, strict=True):
         if not said:
