@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from twins import make_captioner_folder
 
 from plait.captions.decoder import END, PAD, Decoder, DecoderCaptioner, DecoderSpec, as_tokens, tokenizer_of
 from plait.captions.folder import captions_of, load_captioner
@@ -18,6 +17,7 @@ from plait.config import configure
 from plait.data.pairs import Pairs
 from plait.encoders.image import load_image_encoder
 from plait.errors import EncoderError
+from twins import make_captioner_folder
 
 TEXTS = ["a red plate", "blue shoes, 2 pairs", "Grün für Öl", "a red plate on a table"]
 COLOURS = [(200, 0, 0), (0, 0, 200), (0, 200, 0)]

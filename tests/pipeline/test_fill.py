@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from twins import make_captioner_folder
 
 import plait
 from plait.config import Config
@@ -20,6 +19,7 @@ from plait.pipeline import classifier as pipeline
 from plait.pipeline import fill as fitting
 from plait.pipeline.evaluate import evaluate
 from plait.pipeline.fill import fit_fill
+from twins import make_captioner_folder
 
 ToyConfig = Callable[..., Config]
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from twins import make_captioner_folder
 
 import layouts
 from plait.captions.decoder import DecoderCaptioner
@@ -24,6 +23,7 @@ from plait.data.partition import Partition
 from plait.errors import DataError, RunError
 from plait.pipeline.captions import tune_caption
 from plait.training import captions as training
+from twins import make_captioner_folder
 
 ToyConfig = Callable[..., Config]
 COLOURS = {"red": (210, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "yellow": (210, 200, 20)}
