@@ -18,7 +18,7 @@ FLOORS = {
     1: "config",
     2: "data",
     3: "encoders",
-    4: "captions features fusion",
+    4: "captions features fusion recipes",
     5: "inference training",
     6: "report runs",
     7: "retrieval",

@@ -21,6 +21,7 @@ from plait.cli.fit import fit
 from plait.cli.index import index
 from plait.cli.predict import predict
 from plait.cli.presets import presets, show_config
+from plait.cli.recipe import recipe
 from plait.cli.search import search
 from plait.cli.serve import serve
 from plait.cli.tune import tune
@@ -45,6 +46,7 @@ app.add_typer(tune, name="tune")
 app.command()(index)
 app.command()(find)
 app.command()(caption)
+app.command()(recipe)
 app.command()(search)
 app.command()(export)
 app.command()(serve)

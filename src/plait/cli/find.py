@@ -37,7 +37,7 @@ def find(
     [bold]plait find index --text "red shoes" -k 5[/bold]
     [bold]plait find index --image photo.jpg --where "label = shoes"[/bold]
     """
-    _require(image, text)
+    require_query(image, text)
     from plait.progress import say
     from plait.retrieval.index import Index
 
@@ -53,7 +53,7 @@ def find(
     Console(highlight=False, width=None if os.isatty(1) else 140).print(_table(found))
 
 
-def _require(image: str | None, text: str | None) -> None:
+def require_query(image: str | None, text: str | None) -> None:
     """Raise DataError where there is nothing to find by, or an image that cannot be read."""
     if not image and not (text and text.strip()):
         raise DataError("the query has neither an image nor a text; give --image FILE, --text TEXT or both")
