@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from plait.data import columns as data_columns
 from plait.data.columns import KEPT
 from plait.data.pairs import Pairs
-from plait.data.read import read_with
+from plait.data.read import columns_in, read_with
 from plait.data.unreadable import Tally
 from plait.errors import ConfigError, DataError, did_you_mean, option
 from plait.features.encode import Features, encode
@@ -127,7 +126,8 @@ class Cookbook:
     def _read(self, data: Any) -> Pairs:
         """Rows with whatever they have of image, text and label: recipes often have no picture."""
         engine = self.space.engine
-        columns = data_columns.Columns(known=tuple(engine.columns.items()), kept=self.columns.all)
+        known = tuple(engine.columns.items())
+        columns = replace(columns_in(engine.config), known=known, kept=self.columns.all)
         return read_with(data, engine.config, columns, ("image", "text", "label"))
 
     def _features(self, pairs: Pairs) -> dict[str, Features]:
