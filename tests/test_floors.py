@@ -23,13 +23,13 @@ FLOORS = {
     6: "report runs",
     7: "retrieval",
     8: "pipeline",
-    9: "app export server",
+    9: "app export jobs server",
     10: "search",
     11: "cli __init__ __main__",
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts.split()}
 OPEN_PLAN = {0, 11}  # where neighbours may know each other
-ANSWERS = {"inference", "runs", "retrieval", "app", "export", "server"}  # what answers knows nothing of training
+ANSWERS = {"inference", "runs", "retrieval", "app", "export", "jobs", "server"}  # what answers knows nothing of training
 
 
 def name_of(path: Path) -> str:

@@ -19,6 +19,7 @@ from plait.cli.export import export
 from plait.cli.find import find
 from plait.cli.fit import fit
 from plait.cli.index import index
+from plait.cli.jobs import encode
 from plait.cli.predict import predict
 from plait.cli.presets import presets, show_config
 from plait.cli.recipe import recipe
@@ -42,6 +43,7 @@ app.command()(compare)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(encode)
 app.add_typer(tune, name="tune")
 app.command()(index)
 app.command()(find)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plait.errors import DataError, RunError
+from plait.errors import DataError
 
 if TYPE_CHECKING:
     from plait.inference.engine import Engine
@@ -13,40 +13,21 @@ if TYPE_CHECKING:
 
 
 def open_run(run: Path, overrides: list[str] | None, strict: bool) -> Engine:
-    """A run, reading new data with the given overrides and not with the training table's root.
-
-    Columns named in training are taken where the new table has them, as those that were guessed.
-    """
+    """A run that reads new data with the given overrides; see `reading`."""
+    from plait.inference.reading import reading
     from plait.runs.open import load
 
-    return _reading(load(run), overrides, strict)
+    return reading(load(run), overrides or [], strict)
 
 
 def open_for_index(run: Path, overrides: list[str] | None, strict: bool) -> Space:
     """The space of a run or of `plait tune joint`, reading new data as of `open_run`."""
+    from plait.inference.reading import reading
     from plait.retrieval.space import open_space
 
     space = open_space(run)
-    _reading(space.engine, overrides, strict)
+    reading(space.engine, overrides or [], strict)
     return space
-
-
-def _reading(engine: Engine, overrides: list[str] | None, strict: bool) -> Engine:
-    """The engine, changed in place."""
-    from plait.config import configure
-
-    values = engine.config.model_dump()
-    # As remembered and no longer as named by the user, so that they need not be in the new table.
-    engine.metrics = {**engine.metrics, "columns": engine.columns}
-    values["data"] |= {"root": None, "strict": strict}
-    values["data"] |= {role: None for role in engine.columns if role in values["data"]}
-    allowed = ("data.", "store=", "image.batch=", "image.workers=", "text.batch=")
-    if fixed := [one for one in overrides or [] if not one.startswith(allowed)]:
-        raise RunError(
-            f"--set {fixed[0]}: a fitted run cannot be changed; only data.*, store, batch and workers can be set here"
-        )
-    engine.config = configure(values=values, overrides=overrides or [])
-    return engine
 
 
 def require_image(file: str) -> None:

@@ -18,7 +18,11 @@ def require_rows(pairs: Pairs) -> None:
 
 def has_any(pairs: Pairs, modality: str) -> bool:
     """Whether any row has an image, or a text."""
-    return any(ref is not None for ref in pairs.images()) if modality == "image" else bool(pairs.has_text.any())
+    if modality == "image":
+        return any(ref is not None for ref in pairs.images())
+    return any(
+        text and text.strip() for batch in pairs.table.select_columns("text").iter(1000) for text in batch["text"]
+    )
 
 
 def require_labels(pairs: Pairs) -> list[str]:

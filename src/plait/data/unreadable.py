@@ -37,10 +37,12 @@ class Tally:
     Attributes:
         strict: an unreadable image is an error.
         warnings: the lines that were said.
+        quiet: however many there are, nothing is said and it is no error: whoever asked tells of them.
     """
 
     strict: bool = False
     warnings: list[str] = field(default_factory=list)
+    quiet: bool = False
     _counts: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def look(self, pairs: Pairs) -> None:
@@ -67,7 +69,7 @@ class Tally:
         self._require(pairs, problems, images)
         bad, of = self._counts.get(pairs.source, (0, 0))
         self._counts[pairs.source] = bad + len(problems), of + images
-        if not problems:
+        if not problems or self.quiet:
             return
         names = and_more([str(problem) for problem in problems])
         line = f"{len(problems):,} of {images:,} images cannot be read and count as missing: {names}"
@@ -82,7 +84,7 @@ class Tally:
             raise DataError(f"{problems[0]}{more}; mend or remove it, or leave {strict} away to treat it as missing")
         bad, of = self._counts.get(pairs.source, (0, 0))
         bad, of = bad + len(problems), of + images
-        if len(problems) > 1 and 2 * bad > of:
+        if len(problems) > 1 and 2 * bad > of and not self.quiet:
             raise DataError(f"{pairs.source}: {bad:,} of {of:,} images cannot be read ({_first(pairs, problems[0])}")
 
 

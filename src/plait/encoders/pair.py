@@ -26,6 +26,12 @@ class EncoderPair:
         """Which modalities there are encoders for."""
         return (("image",) if self.image is not None else ()) + (("text",) if self.text else ())
 
+    @property
+    def dims(self) -> dict[str, int]:
+        """How many features each modality has; those of several text encoders stand side by side."""
+        dims = {} if self.image is None else {"image": self.image.dim}
+        return {**dims, "text": sum(one.dim for one in self.text)} if self.text else dims
+
     def opened(self) -> EncoderPair:
         """The encoders themselves, of which some were only remembered."""
         image, *text = (getattr(one, "opened", lambda one=one: one)() for one in (self.image, *self.text))

@@ -204,18 +204,18 @@ class Engine:
 
         The short way to an answer, without tables, hashes and threads: what a server needs for a few items.
         """
-        found = {}
+        found, dims = {}, self.encoders.dims
         if self.encoders.image is not None:
             shown = np.array([image is not None for image in images], bool)
             pixels = [image for image in images if image is not None]
-            vectors = np.zeros((len(images), self.encoders.image.dim), np.float32)
+            vectors = np.zeros((len(images), dims["image"]), np.float32)
             if pixels:
                 vectors[shown] = self.encoders.image.encode(np.stack(pixels))
             found["image"] = Features(vectors, shown)
         if self.encoders.text:
             said = np.array([bool(text and text.strip()) for text in texts], bool)
             words = [text for text in texts if text and text.strip()]
-            vectors = np.zeros((len(texts), sum(encoder.dim for encoder in self.encoders.text)), np.float32)
+            vectors = np.zeros((len(texts), dims["text"]), np.float32)
             if words:
                 vectors[said] = np.concatenate([encoder.encode(words) for encoder in self.encoders.text], axis=1)
             found["text"] = Features(vectors, said)
