@@ -36,7 +36,7 @@ class Cluster:
 def on_ray(work: Work, left: list[Range], cluster: Cluster) -> Iterator[Done]:
     """Do the ranges on a cluster and yield each when it is done, in no order.
 
-    A worker that dies is started again, and its range done again.
+    A worker that dies is started again, and its range done again: what Ray Data does by itself.
 
     Raises:
         RunError: Ray is not installed, or no cluster at the address; PlaitError: what a worker met.
@@ -49,8 +49,8 @@ def on_ray(work: Work, left: list[Range], cluster: Cluster) -> Iterator[Done]:
             [{"start": part.start, "stop": part.stop} for part in left], override_num_blocks=len(left)
         )
         found = found.map_batches(
-            _Actor, fn_constructor_args=(work,), batch_size=1, concurrency=workers, num_cpus=cpus,
-            num_gpus=cluster.gpus or None, max_restarts=-1, max_task_retries=-1, scheduling_strategy="SPREAD",
+            _Actor, fn_constructor_args=(work,), batch_size=1, compute=ray.data.ActorPoolStrategy(size=workers),
+            num_cpus=cpus, num_gpus=cluster.gpus or None,
         )  # fmt: skip
         for row in found.iter_rows():
             if row["error"]:
@@ -99,7 +99,9 @@ def _share(ray: Any, cluster: Cluster, ranges: int) -> tuple[int, float]:
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[Any]:
     """Ray, joined to the cluster or started on this machine, and left again."""
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning about its own future
+    # Else it warns of its own future, and of what it does itself.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
@@ -115,8 +117,8 @@ def _connected(cluster: Cluster) -> Iterator[Any]:
         raise RunError(
             f"{option('--address', 'address')} {cluster.address or ''}: {reason}; {WAYS}, or leave it away"
         ) from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield ray
     finally:
