@@ -29,7 +29,15 @@ FLOORS = {
 }
 FLOOR = {part: floor for floor, parts in FLOORS.items() for part in parts.split()}
 OPEN_PLAN = {0, 11}  # where neighbours may know each other
-ANSWERS = {"inference", "runs", "retrieval", "app", "export", "jobs", "server"}  # what answers knows nothing of training
+ANSWERS = {
+    "inference",
+    "runs",
+    "retrieval",
+    "app",
+    "export",
+    "jobs",
+    "server",
+}  # what answers knows nothing of training
 
 
 def name_of(path: Path) -> str:

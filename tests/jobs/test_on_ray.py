@@ -86,7 +86,7 @@ def workers() -> list[int]:
     found = []
     for place in Path("/proc").iterdir():
         try:
-            if place.name.isdigit() and "_MapWorker" in (place / "cmdline").read_text():
+            if place.name.isdigit() and "ray::MapWorker" in (place / "cmdline").read_text():
                 found.append(int(place.name))
         except OSError:
             continue

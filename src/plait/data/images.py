@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from plait.data.fetched import fetched
 from plait.errors import DataError
 
 if TYPE_CHECKING:
@@ -33,10 +34,7 @@ class ImageRef:
             return self.bytes
         assert self.path is not None
         if self.is_remote:
-            import fsspec
-
-            with fsspec.open(self.path, "rb") as file:
-                return bytes(file.read())
+            return fetched().load(self.path)
         return Path(self.path).read_bytes()
 
     @property

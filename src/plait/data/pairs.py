@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, Features
 
 COLUMNS = ("id", "image", "text", "label")
+FETCHING = 16  # threads that wait for URLs
 GROUP = "group"  # a column that a table has where ``data.group`` names one of its source
 
 
@@ -149,9 +151,13 @@ class Pairs:
         """Content hash of each row's image, None without one; and why some rows' files cannot be opened."""
         hashes, reasons = list(self._file_hashes[0]), dict(self._file_hashes[1])
         remote = [row for row in np.flatnonzero(self.has_image).tolist() if hashes[row] is None and row not in reasons]
-        for row, ref in zip(remote, self.images(remote), strict=True):
-            assert ref is not None
-            hashes[row] = _hashed(ref, row, reasons)
+        with bar("fetch images", len(remote)) as advance, ThreadPoolExecutor(FETCHING, "plait-fetch") as pool:
+            refs = (
+                (ref, row, reasons) for row, ref in zip(remote, self.images(remote), strict=True) if ref is not None
+            )
+            for row, found in zip(remote, pool.map(lambda one: _hashed(*one), refs), strict=True):
+                hashes[row] = found
+                advance(1)
         return hashes, reasons
 
     @cached_property

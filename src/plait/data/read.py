@@ -6,7 +6,6 @@ import difflib
 import glob
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,11 @@ from plait.data.columns import MODALITIES, Columns, group_column, is_split_name,
 from plait.data.formats.folders import class_folders, is_image, metadata_files, metadata_folder, walk
 from plait.data.formats.food101 import is_kaggle, read_kaggle
 from plait.data.formats.huggingface import from_hub, quiet
+from plait.data.formats.lance import LANCE, read_lance
 from plait.data.formats.memory import from_columns, from_frame, from_rows
-from plait.data.formats.parts import BATCH, Part, assemble, cache_folder
+from plait.data.formats.parts import BATCH, Part, assemble
+from plait.data.formats.remote import read_url
 from plait.data.formats.tables import open_file, table_suffix
-from plait.data.images import content_hash
 from plait.data.pairs import Pairs
 from plait.data.told import SHOWN, tell_columns
 from plait.errors import DataError, and_more
@@ -39,11 +39,12 @@ def read(
     """Read pairs.
 
     Args:
-        source: a table file (.csv, .tsv, .jsonl, .parquet), its URL, a glob or a folder of such files; a folder of
-            class folders or images with a metadata table; UPMC Food-101; a name or saved folder of Hugging Face
-            `datasets` (``NAME:CONFIG`` for one of its configurations); a `Dataset`, `DatasetDict`, pandas DataFrame
-            or pyarrow Table; a dict of columns, a list of dicts or of (image, text), with images as paths, bytes or
-            Pillow images; or `Pairs`, returned as they are. ``SOURCE#SPLIT`` reads one split.
+        source: a table file (.csv, .tsv, .jsonl, .parquet), a glob or a folder of such files; a folder of class
+            folders; any of these behind a URL of fsspec's (``s3://``, ``https://`` for files); a Lance dataset
+            (``NAME.lance``); a folder of images with a metadata table; UPMC Food-101; a name or saved folder of
+            Hugging Face `datasets` (``NAME:CONFIG`` for one of its configurations); a `Dataset`, `DatasetDict`,
+            pandas DataFrame or pyarrow Table; a dict of columns, a list of dicts or of (image, text), with images as
+            paths, bytes or Pillow images; or `Pairs`, returned as they are. ``SOURCE#SPLIT`` reads one split.
         columns: names of the columns; those not given are guessed.
         split: name of the split to read; None: all rows, with `Pairs.splits` filled where the source has splits.
         root: folder that relative image paths start from; None: the table's own.
@@ -117,7 +118,9 @@ def read_beside(
 def _read_name(name: str, columns: Columns, root: str | None) -> Pairs:
     path = Path(name)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name):
-        return _read_url(name, columns, root)
+        return read_url(name, columns, root)
+    if path.is_dir() and path.suffix == LANCE:
+        return read_lance(os.path.abspath(path), name, columns, root or os.path.abspath(path.parent))
     if path.is_dir():
         return _read_folder(path, name, columns, root)
     if path.exists():
@@ -147,30 +150,6 @@ def _closest(path: Path) -> str:
     return f"; did you mean '{path.parent / close[0]}'?" if close else "; check the path"
 
 
-def _read_url(url: str, columns: Columns, root: str | None) -> Pairs:
-    """Download the table; images that it names stay where they are until they are encoded."""
-    import fsspec
-
-    bare = url.split("?")[0]
-    if not table_suffix(bare):
-        raise DataError(f"{url}: give the URL of a .csv, .tsv, .jsonl or .parquet file")
-    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
-        file = Path(folder) / bare.rsplit("/", 1)[-1]
-        try:
-            with fsspec.open(url, "rb") as remote, file.open("wb") as local:
-                while block := remote.read(1 << 20):
-                    local.write(block)
-        except Exception as error:  # each file system of fsspec raises its own
-            reason = (
-                str(error).splitlines()[0] if str(error) not in ("", url) else type(error.__cause__ or error).__name__
-            )
-            raise DataError(f"cannot download '{url}': {reason}; check the address and the network") from error
-        start = root if root is not None else bare.rsplit("/", 1)[0]
-        with file.open("rb") as local:
-            key = [url, start, content_hash(local.read()).hex()]
-        return assemble(lambda: [open_file(file, url, start)], columns, url, key)
-
-
 def _read_folder(folder: Path, name: str, columns: Columns, root: str | None) -> Pairs:
     if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
         import datasets
@@ -190,7 +169,7 @@ def _read_folder(folder: Path, name: str, columns: Columns, root: str | None) ->
     tables = [path for path in files if table_suffix(path.name) in _FOLDER_TABLES]
     if tables and not any(is_image(path.name) for path in files):
         return _read_tables(tables, name, columns, root)
-    return class_folders(folder, name)
+    return class_folders(list(walk(folder)), os.path.abspath(folder), name)
 
 
 def _identity(files: list[Path]) -> list[list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,18 @@ def walk(folder: Path) -> Iterator[tuple[str, ...]]:
             yield (entry.name,)
 
 
-def class_folders(folder: Path, source: str) -> Pairs:
+def class_folders(found: Sequence[tuple[str, ...]], root: str, source: str) -> Pairs:
     """Read ``<class>/<file>`` or ``<split>/<class>/<file>``; the id is the relative path, images outside any
     class folder have no label.
 
-    Raises DataError where the folder holds no image.
+    Args:
+        found: the relative path, as its parts, of every file. root: the folder or URL that they are under.
+
+    Raises DataError where no file is an image.
     """
     unknown: Counter[str] = Counter()
     files = []
-    for parts in walk(folder):
+    for parts in found:
         suffix = os.path.splitext(parts[-1])[1].lower()
         if is_image(parts[-1]):
             files.append(parts)
@@ -73,7 +76,7 @@ def class_folders(folder: Path, source: str) -> Pairs:
     files.sort(key=lambda parts: (split_order(split_name(parts[0])), parts) if has_splits else parts)
     depth = 1 if has_splits else _depth(files)
     pairs = Pairs.from_columns(
-        images=[os.path.abspath(folder.joinpath(*parts)) for parts in files],
+        images=["/".join((root, *parts)) for parts in files],
         labels=[parts[depth] if len(parts) > depth + 1 else None for parts in files],
         ids=["/".join(parts) for parts in files],
         source=source,
