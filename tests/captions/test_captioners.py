@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,17 @@ def test_no_token_sees_what_comes_after_it() -> None:
     assert not torch.allclose(network(features, one), network(torch.randn(1, 6), one), atol=1e-3)
 
 
-def test_each_token_is_the_most_probable_one() -> None:
-    network, features = decoder(), torch.randn(5, 6)
-    found = network.generate(features)
-    for row, tokens in zip(features, found.tolist(), strict=True):
-        said = tokens[: tokens.index(END)] if END in tokens else tokens
-        wanted = network(row[None], torch.tensor([[END, *said]])).argmax(2)[0].tolist()
-        assert wanted[: len(said)] == said
+def test_each_token_is_the_most_probable_one_but_none_that_followed_before() -> None:
+    """A network that has learnt little would say one pair of tokens for ever."""
+    network, features = decoder(vocabulary=12, most=40), torch.randn(6, 6)
+    for row, tokens in zip(features, network.generate(features).tolist(), strict=True):
+        said: list[int] = []
+        while len(said) < 40 and (not said or said[-1] != END):
+            logits = network(row[None], torch.tensor([[END, *said]]))[0, -1]
+            before = [END, *said]
+            logits[[after for one, after in pairwise(before) if one == before[-1]]] = -torch.inf
+            said.append(int(logits.argmax()))
+        assert tokens[: len(said)] == said
         assert set(tokens[len(said) :]) <= {END}
 
 
@@ -147,3 +152,25 @@ def test_no_captioner(tmp_path: Path, text_folder: Path) -> None:
         EncoderError, match=r"^caption\.model '.*' is a 'bert'; give a GIT or BLIP \(microsoft/git-base"
     ):
         PretrainedCaptioner.load(str(text_folder))
+
+
+def test_the_first_epochs_of_a_network_from_random_weights_may_be_silent() -> None:
+    from plait.captions.score import score
+    from plait.training.captions import Lessons, _note, _State
+
+    network = decoder()
+    lessons = Lessons(configure().caption, 9, 1e-3, ["a b", "c d"], silent=6)
+
+    class Pupil:
+        module = network
+
+    state = _State()
+    said = [["", ""]] * 4 + [["a b", "c"]] + [["", ""]] * 4
+    seen = []
+    for captions in said:
+        _note(state, Pupil(), score(captions, ["a b", "c d"]), 1.0, lessons)  # type: ignore[arg-type]
+        seen.append((state.waited, state.collapsed))
+    assert seen[:4] == [(0, 0)] * 4  # silence is no collapse yet
+    assert seen[4] == (0, 0)
+    assert [collapsed for _, collapsed in seen[5:]] == [1, 2, 3, 4]  # but who has spoken has collapsed
+    assert [waited for waited, _ in seen[5:]] == [1, 2, 3, 4]

@@ -92,7 +92,7 @@ def card(
     pulls = attribution.words if attribution is not None else None
     cells = attribution.picture if attribution is not None else None
     shown = [(word, "", 0) for word in (text or "").split()] if pulls is None and text else None
-    return _render(
+    return render(
         TEMPLATE,
         reply=reply,
         attribution=attribution,
@@ -109,12 +109,12 @@ def empty(modalities: tuple[str, ...], examples: bool) -> str:
     what = "Drop a picture, type its title, or both."
     if len(modalities) == 1:
         what = "Drop a picture." if "image" in modalities else "Type a title."
-    return _render(EMPTY, what=f"{what} Or try an example." if examples else what)
+    return render(EMPTY, what=f"{what} Or try an example." if examples else what)
 
 
 def notice(line: str = "") -> str:
     """One line about something that went wrong; nothing for an empty line."""
-    return _render(NOTICE, line=line) if line else ""
+    return render(NOTICE, line=line) if line else ""
 
 
 def heat(cells: np.ndarray) -> str:
@@ -174,7 +174,8 @@ def _where(cells: np.ndarray) -> str:
     return f"the {down} {across}" if down else ("the centre" if across == "centre" else f"the {across}")
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A template of the page, filled in; every value is escaped."""
     return _environment().from_string(template).render(**values).strip()
 
 

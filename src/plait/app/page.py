@@ -13,9 +13,11 @@ import gradio as gr
 
 from plait.app.card import card, empty, notice
 from plait.app.examples import Example
+from plait.app.extras import Extras, guarded, too_long
 from plait.app.pictures import Held, Limits, Picture, from_data, read_picture
 from plait.app.reply import NAMES, read_text, reply
 from plait.app.style import BRAND
+from plait.app.tabs import BLANK, Tab, make_tab
 from plait.inference.engine import Engine
 from plait.inference.explanation import attribute
 
@@ -34,8 +36,9 @@ Shown = tuple[str, str]  # the notice and the card, as HTML
 class Desk:
     """What the events of every open page do. Pictures belong to a session, so nobody sees another's."""
 
-    def __init__(self, engine: Engine, limits: Limits, examples: list[Example]):
+    def __init__(self, engine: Engine, limits: Limits, examples: list[Example], extras: Extras | None = None):
         self.engine, self.limits, self.examples = engine, limits, examples
+        self.extras = extras or Extras()
         self.held = Held()
 
     @property
@@ -73,11 +76,8 @@ class Desk:
     def answer(self, title: str | None, request: gr.Request) -> Iterator[Shown]:
         """Notice and card: first with the answer, then with where it looked."""
         picture = self.held.get(_session(request)) if "image" in self.engine.modalities else None
-        if len(title or "") > self.limits.letters:
-            yield (
-                notice(f"The title has {len(title or ''):,} letters; {self.limits.letters:,} are the most."),
-                self.blank,
-            )
+        if line := too_long(title, self.limits):
+            yield notice(line), self.blank
             return
         text = read_text(self.engine, title) if "text" in self.engine.modalities else None
         if picture is None and text is None:
@@ -90,6 +90,22 @@ class Desk:
         except Exception:  # a visitor can mend nothing here, and whoever runs the page needs to know
             traceback.print_exc(file=sys.stderr)
             yield notice("This could not be answered; the terminal that runs the page says why."), self.blank
+
+    def beside(self, name: str, title: str | None, where: str, request: gr.Request) -> Iterator[tuple[str, ...]]:
+        """Notice and card of another tab, and for captions what was said."""
+        picture, blank = self.held.get(_session(request)), [BLANK[name]]
+        if line := too_long(title, self.limits):
+            yield notice(line), *blank
+            return
+        if name == "caption":
+            cards: Iterator[Any] = self.extras.caption(picture)
+            blank.append("")
+        elif name == "find":
+            cards = self.extras.find(picture, title, where)
+        else:
+            cards = self.extras.recipe(picture, title)
+        for line, *shown in guarded(cards, blank):
+            yield notice(line), *shown
 
     def show(self, number: int, request: gr.Request) -> Iterator[tuple[Any, Any, str, str]]:
         """An example was clicked."""
@@ -135,7 +151,8 @@ def page(desk: Desk, name: str) -> Any:
                     clear = gr.Button("Clear", elem_id="clear-button")
                 buttons = _examples(desk.examples)
             with gr.Column(scale=7, min_width=300, elem_id="answer"):
-                line, answer = gr.HTML(elem_id="notice"), gr.HTML(desk.blank, elem_id="card")
+                line = gr.HTML(elem_id="notice")
+                answer, tabs = _answers(desk)
         shown = [line, answer]
         events = [
             # Unprocessed, since Gradio would open the file itself, and answer a damaged one with an error of its own.
@@ -145,10 +162,22 @@ def page(desk: Desk, name: str) -> Any:
         ]
         for number, button in enumerate(buttons):
             events.append(button.click(_shower(desk, number), None, [picture, title, *shown], **ENGINE))
+        for tab in tabs:
+            events += tab.connect(desk, title, line, **ENGINE)
         clear.click(desk.clear, None, [picture, title, *shown], cancels=events, queue=False, **PRIVATE)
         gr.on([ask.click, title.submit, *(button.click for button in buttons)], None, js=SCROLL, **PRIVATE)
         blocks.unload(desk.leave)
     return blocks
+
+
+def _answers(desk: Desk) -> tuple[gr.HTML, list[Tab]]:
+    """The answer's card, in a tab of its own where there are others."""
+    if not desk.extras.names:
+        return gr.HTML(desk.blank, elem_id="card"), []
+    with gr.Tabs(elem_id="tabs"):
+        with gr.Tab("Answer"):
+            answer = gr.HTML(desk.blank, elem_id="card")
+        return answer, [make_tab(name) for name in desk.extras.names]
 
 
 def _inputs(desk: Desk) -> tuple[gr.Image, gr.Textbox]:

@@ -23,6 +23,7 @@ KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MEGABYTE = 2**20
 SHOWN = 448  # pixels a side on the page, at least
 HELD = 256  # pictures at a time, one a visitor
+HELD_MB = 512  # of their files
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ class Picture:
     Attributes:
         pixels: (3, H, W) uint8, as the image encoder takes it.
         shown: ``data:`` address of a JPEG of the same part of the picture, large enough to look at.
+        content: the file, for whoever reads pictures in another way than the run.
     """
 
     pixels: np.ndarray
     shown: str
+    content: bytes = b""
 
 
 def read_picture(engine: Engine, content: bytes, limits: Limits) -> Picture:
@@ -56,7 +59,7 @@ def read_picture(engine: Engine, content: bytes, limits: Limits) -> Picture:
     if len(content) > limits.megabytes * MEGABYTE:
         raise ValueError(f"the file has {len(content) / MEGABYTE:.0f} MB, and {limits.megabytes} MB are the most")
     _require_small(content, limits.megapixels)
-    return Picture(engine.decode(content), _shown(engine, content))
+    return Picture(engine.decode(content), _shown(engine, content), content)
 
 
 def _require_small(content: bytes, megapixels: int) -> None:
@@ -110,7 +113,9 @@ class Held:
     def keep(self, session: str, picture: Picture) -> None:
         """Hold a picture in place of the session's former one. Raises ValueError where too many are held."""
         with self._lock:
-            if len(self._pictures) >= self.most and session not in self._pictures:
+            held = sum(len(one.content) for name, one in self._pictures.items() if name != session)
+            full = held + len(picture.content) > HELD_MB * MEGABYTE
+            if full or (len(self._pictures) >= self.most and session not in self._pictures):
                 raise ValueError("too many people use this page now; try again in a minute")
             self._pictures[session] = picture
 

@@ -15,6 +15,7 @@ from plait.inference.explanation import attribute, require_captum
 
 if TYPE_CHECKING:
     from plait.app.examples import Example
+    from plait.app.extras import Extras
     from plait.inference.engine import Engine
 
 WAITING = 64  # visitors in the queue
@@ -53,12 +54,14 @@ def served(
     host: str = "127.0.0.1",
     port: int = 7860,
     limits: Limits | None = None,
+    extras: Extras | None = None,
 ) -> Iterator[str]:
     """Serve the page in the background; gives its address, and stops and clears up at the end.
 
     Args:
         name: what the page calls the run.
         port: 0 takes a free one.
+        extras: what has a tab beside the answer; None: nothing.
 
     Raises:
         PlaitError: Gradio or Captum is missing, or the port cannot be listened on.
@@ -73,7 +76,7 @@ def served(
         from plait.app.page import Desk, page
         from plait.app.style import CSS, theme
 
-        blocks = page(Desk(engine, limits, examples), name)
+        blocks = page(Desk(engine, limits, examples, extras), name)
         blocks.queue(max_size=WAITING)
         try:
             blocks.launch(

@@ -133,6 +133,26 @@ svg .a { stroke: var(--of-image); } svg .b { stroke: var(--of-text); }
   box-shadow: inset 0 -2px 0 color-mix(in srgb, var(--tint) var(--pull), transparent); }
 .words .for { --tint: var(--for); } .words .against { --tint: var(--against); }
 .words + p { font-size: 14px; margin-top: 8px !important; }
+#tabs button[role="tab"] { font-size: 15px; font-weight: 600; min-height: 40px; }
+#tabs .tabitem { padding: 12px 0 0; border: 0; }
+.ask-row { gap: 10px; align-items: stretch; padding-bottom: 14px; }
+.ask-row button { flex: 0 0 auto; border-radius: 10px; font-weight: 600; min-height: 44px; font-size: 15px; }
+.ask-row .primary { background: var(--accent); color: var(--card); border: 0; }
+.ask-row input, .ask-row textarea { border: 1px solid var(--line); border-radius: 10px; background: var(--soft);
+  color: var(--ink); padding: 10px 12px; font-size: 15px; box-shadow: none; }
+.found { list-style: none; margin: 6px 0 0; padding: 0; }
+.card .found li { display: grid; grid-template-columns: 72px minmax(0, 1fr) auto; gap: 14px; padding: 10px 0;
+  align-items: center; border-top: 1px solid var(--line); margin: 0; }
+.found li:first-child { border-top: 0; }
+.found :is(img, .blank) { width: 72px; height: 72px; object-fit: cover; border-radius: 8px; margin: 0;
+  background: var(--soft); display: block; }
+.found .name { font-weight: 600; overflow-wrap: anywhere; }
+.found .field { font-size: 14px; overflow-wrap: anywhere; }
+.found .quiet { font-size: 14px; overflow-wrap: anywhere; }
+.found .share { font-variant-numeric: tabular-nums; color: var(--muted); }
+.card .said { font-size: clamp(22px, 3.2vw, 30px); }
+.written { font-size: 16px; margin-top: 8px !important; white-space: pre-line; overflow-wrap: anywhere; }
+.waiting { padding: 40px 24px; }
 .empty { text-align: center; padding: 64px 24px; color: var(--muted); }
 .empty svg { width: 74px; margin: 0 auto 14px; opacity: .8; }
 .empty h2 { font-size: 22px; color: var(--ink); margin-bottom: 6px !important; }

@@ -75,11 +75,17 @@ class Decoder(nn.Module):
 
     @torch.inference_mode()
     def generate(self, features: Tensor) -> Tensor:
-        """(B, D) features -> (B, T) most probable tokens, one after another, each row up to its first `END`."""
+        """(B, D) features -> (B, T) most probable tokens, one after another, each row up to its first `END`.
+
+        No two tokens follow each other twice: a network that has learnt little would say them for ever.
+        """
         tokens = torch.full((len(features), 1), END, device=features.device)
         open_rows = torch.ones(len(features), dtype=torch.bool, device=features.device)
         for _ in range(self.spec.max_tokens):
-            following = self(features, tokens)[:, -1].argmax(1)
+            logits = self(features, tokens)[:, -1]
+            again = (tokens[:, :-1] == tokens[:, -1:]).to(logits)  # where the last token stood before
+            said = torch.zeros_like(logits).scatter_reduce_(1, tokens[:, 1:], again, "amax")
+            following = logits.masked_fill_(said > 0, -torch.inf).argmax(1)
             following[~open_rows] = END
             tokens = torch.cat([tokens, following[:, None]], 1)
             open_rows &= following != END

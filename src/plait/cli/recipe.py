@@ -48,6 +48,7 @@ def recipe(
     """
     require_query(image, text)
     from plait.cli.opening import open_for_index, open_run
+    from plait.pipeline.kitchen import Kitchen
     from plait.pipeline.recipe import Columns, Cookbook
     from plait.recipes.chat import load_chat
     from plait.retrieval.space import space_of
@@ -56,9 +57,7 @@ def recipe(
     place = space_of(engine) if space is None else open_for_index(space, set_, strict=False)
     chat = load_chat(llm) if llm is not None else None
     book = Cookbook(engine, place, cookbook, Columns(ingredients, tuple(keep or ())))
-    asked = (image is not None, bool(text and text.strip()))
-    threshold = book.threshold(precision, val, asked)
-    answer = book.answer(image, text, k, threshold, chat)
+    answer = Kitchen(book, precision, val, k, chat).answer(image, text)
     print(json.dumps(_facts(answer), ensure_ascii=False) if as_json else _told(answer))
 
 

@@ -138,9 +138,9 @@ class _School:
         options, captioner = self.config.caption, self.captioner
         texts, judged = ([text or "" for text in pairs.texts] for pairs in (self.train, self.judged))
         lr = options.lr or (LORA_LR if options.lora and not self.from_scratch else LR[self.from_scratch])
-        lessons = Lessons(
-            options, options.epochs or EPOCHS[self.from_scratch], lr, judged, self.config.seed, checkpoint
-        )
+        epochs = options.epochs or EPOCHS[self.from_scratch]
+        silent = epochs * 2 // 3 if self.from_scratch else 0
+        lessons = Lessons(options, epochs, lr, judged, self.config.seed, checkpoint, silent)
         if isinstance(captioner, DecoderCaptioner):
             features = torch.from_numpy(self._features(self.train)[0])
             return teach(DecoderPupil(captioner, features, texts, self._features(self.judged)[0], options), lessons)

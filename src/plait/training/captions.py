@@ -23,6 +23,7 @@ from plait.progress import bar, say
 from plait.training.seeds import Curve, seeded, warm_cosine
 
 CLIP = 1.0  # largest norm of a gradient
+MORE = 0.02  # share of distinct captions; who says that much more is learning
 SURE = 2  # epochs in a row with collapsed captions, after which a training stops
 
 
@@ -108,6 +109,8 @@ class Lessons:
     Attributes:
         epochs: at most. lr: at its highest. val_texts: (M,) that people wrote of the images it is judged by.
         checkpoint: file to go on from where it exists, written after every epoch.
+        silent: epochs that a network from random weights may take until it says different things of different images:
+            till then it is neither taken to have collapsed nor stopped while it says ever more.
     """
 
     config: CaptionConfig
@@ -116,6 +119,7 @@ class Lessons:
     val_texts: Sequence[str]
     seed: int = 0
     checkpoint: Path | None = None
+    silent: int = 0
 
 
 @dataclass
@@ -127,6 +131,8 @@ class _State:
     best: float = -1.0
     waited: int = 0
     collapsed: int = 0
+    spoken: bool = False
+    distinct: float = 0.0
     weights: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -196,6 +202,10 @@ def _note(state: _State, pupil: Pupil, found: Score, loss: float, lessons: Lesso
     if worth > state.best or not state.weights:
         state.best, state.waited = worth, 0
         state.weights = copy.deepcopy(pupil.module.state_dict())
+    if state.epoch < lessons.silent and (not state.spoken or found.distinct > state.distinct + MORE):
+        state.waited = state.collapsed = 0  # it is still learning to tell images apart
+    state.spoken = state.spoken or not found.collapsed
+    state.distinct = max(state.distinct, found.distinct)
     say(
         f"tune captioner: epoch {state.epoch} of {lessons.epochs}, loss {loss:.3f}, validation "
         f"CIDEr {found.cider:.3f}, {100 * found.distinct:.0f} % of captions distinct"
