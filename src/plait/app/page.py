@@ -163,7 +163,7 @@ def page(desk: Desk, name: str) -> Any:
         for number, button in enumerate(buttons):
             events.append(button.click(_shower(desk, number), None, [picture, title, *shown], **ENGINE))
         for tab in tabs:
-            events += tab.connect(desk, title, line, **ENGINE)
+            events += tab.connect(desk.beside, title, line, **ENGINE)
         clear.click(desk.clear, None, [picture, title, *shown], cancels=events, queue=False, **PRIVATE)
         gr.on([ask.click, title.submit, *(button.click for button in buttons)], None, js=SCROLL, **PRIVATE)
         blocks.unload(desk.leave)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from plait.app.results import nothing
 
-if TYPE_CHECKING:
-    from plait.app.page import Desk
-
+# name, title, filter, request -> notice and card, and for captions what was said
+Beside = Callable[[str, str, str, gr.Request], Iterator[tuple[str, ...]]]
 BLANK = {
     "find": nothing("Nothing sought yet", "Give a picture, a title, or both, and look for the rows most like them."),
     "caption": nothing("Nothing said yet", "Give a picture to have it described."),
@@ -33,11 +32,11 @@ class Tab:
     said: gr.State | None = None
     take: gr.Button | None = None
 
-    def connect(self, desk: Desk, title: gr.Textbox, line: gr.HTML, **how: Any) -> list[Any]:
+    def connect(self, beside: Beside, title: gr.Textbox, line: gr.HTML, **how: Any) -> list[Any]:
         """The tab's events."""
         shown = [line, self.card, *([self.said] if self.said is not None else [])]
         asked = [self.button.click, *([self.where.submit] if self.name == "find" else [])]
-        events = [gr.on(asked, _does(desk, self.name), [title, self.where], shown, **how)]
+        events = [gr.on(asked, _does(beside, self.name), [title, self.where], shown, **how)]
         if self.take is not None and self.said is not None:
             events.append(self.take.click(lambda said: said or gr.skip(), [self.said], [title], **how))
         return events
@@ -58,8 +57,8 @@ def make_tab(name: str) -> Tab:
         return Tab(name, button, gr.HTML(BLANK[name], elem_id=f"{name}-card"), where, said, take)
 
 
-def _does(desk: Desk, name: str) -> Callable[..., Iterator[Any]]:
+def _does(beside: Beside, name: str) -> Callable[..., Iterator[Any]]:
     def does(title: str, where: str, request: gr.Request) -> Iterator[Any]:
-        yield from desk.beside(name, title, where or "", request)
+        yield from beside(name, title, where or "", request)
 
     return does
