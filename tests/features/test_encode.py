@@ -258,17 +258,18 @@ def test_a_killed_encode_goes_on(
     child = subprocess.Popen([sys.executable, "-c", CHILD, here, str(image_folder), str(store.folder)])
     try:
         deadline = time.monotonic() + 90
-        while not store.table(f"{image_encoder.fingerprint}-{DECODING}").index():
+        while not len(store.table(f"{image_encoder.fingerprint}-{DECODING}")):
             assert child.poll() is None, "the child ended before it was killed"
             assert time.monotonic() < deadline, "the child committed nothing"
             time.sleep(0.05)
     finally:
         os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    kept = store.table(f"{image_encoder.fingerprint}-{DECODING}").index()
-    assert set(kept) == {content_hash(picture(number)) for number in range(len(kept))}
+    table = store.table(f"{image_encoder.fingerprint}-{DECODING}")
+    kept = len(table)
+    assert not table.missing([content_hash(picture(number)) for number in range(kept)])
     found = encode_images(image_encoder, pairs, FeatureStore(store.folder), batch=4, workers=0)
-    assert found.encoded == 64 - len(kept)
+    assert found.encoded == 64 - kept
     assert 0 < found.encoded < 64
     uninterrupted = encode_images(image_encoder, pairs, FeatureStore(tmp_path / "other"), batch=4, workers=0)
     assert uninterrupted.encoded == 64

@@ -4,13 +4,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
+import lance
 import numpy as np
 import pytest
 
 from plait.data.images import content_hash
 from plait.errors import StoreError
+from plait.features import hashes
 from plait.features import store as features
 from plait.features.store import FeatureStore, FeatureTable
 
@@ -30,6 +33,11 @@ def fill(table: FeatureTable, *numbers: int, dim: int = DIM) -> None:
     table.append(keys(*numbers), rows(*numbers, dim=dim), [None] * len(numbers))
 
 
+def has(table: FeatureTable, *numbers: int) -> bool:
+    """Whether the inputs of these numbers, and no other, have features."""
+    return not table.missing(keys(*numbers)) and len(table) == len(numbers)
+
+
 def test_read_in_any_order_with_duplicates(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "READ_ROWS", 7)  # so that one read takes several turns
     table = store.table("a")
@@ -44,20 +52,20 @@ def test_read_in_any_order_with_duplicates(store: FeatureStore, monkeypatch: pyt
 
 
 def test_index_survives_reopening(store: FeatureStore) -> None:
-    assert store.table("a").index() == {}
+    assert len(store.table("a")) == 0
     fill(store.table("a"), 8, 2, 5)
     fresh = FeatureStore(store.folder).table("a")
-    assert fresh.index() == dict(zip(keys(8, 2, 5), range(3), strict=True))
-    assert store.table("another").index() == {}
+    assert has(fresh, 8, 2, 5)
+    assert store.table("another").missing(keys(8)) == keys(8)
     np.testing.assert_array_equal(fresh.read(keys(5, 8), DIM), rows(5, 8))
 
 
 def test_appends_update_an_open_index(store: FeatureStore) -> None:
     table = store.table("a")
     fill(table, 1)
-    assert list(table.index()) == keys(1)
+    assert has(table, 1)
     fill(table, 2, 3)
-    assert list(table.index()) == keys(1, 2, 3)
+    assert has(table, 1, 2, 3)
     np.testing.assert_array_equal(table.read(keys(3, 1), DIM), rows(3, 1))
 
 
@@ -67,13 +75,13 @@ def test_two_tables_append_to_one_folder(store: FeatureStore) -> None:
     fill(second, 3)
     fill(first, 4)
     fresh = store.table("a")
-    assert sorted(fresh.index()) == sorted(keys(1, 2, 3, 4))
+    assert has(fresh, 1, 2, 3, 4)
     np.testing.assert_array_equal(fresh.read(keys(4, 3, 2, 1), DIM), rows(4, 3, 2, 1))
 
 
 def test_two_open_tables_read_what_each_appended(store: FeatureStore) -> None:
     first, second = store.table("a"), store.table("a")
-    assert first.index() == second.index() == {}
+    assert first.missing(keys(1)) == second.missing(keys(1)) == keys(1)
     fill(first, 1, 2)
     fill(second, 3)
     fill(first, 4)
@@ -100,7 +108,7 @@ def test_store_folder_follows_the_environment(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PLAIT_CACHE", str(tmp_path / "mine"))
     fill(FeatureStore().table("a"), 1)
     assert (tmp_path / "mine" / "features" / "a.lance").is_dir()
-    assert list(FeatureStore(tmp_path / "mine").table("a").index()) == keys(1)
+    assert has(FeatureStore(tmp_path / "mine").table("a"), 1)
 
 
 @pytest.mark.parametrize("part", ["data", "_versions"])
@@ -111,14 +119,14 @@ def test_a_damaged_table_is_named(store: FeatureStore, part: str) -> None:
         if file.is_file():
             file.write_bytes(b"nothing of use")
     with pytest.raises(StoreError) as caught:
-        store.table("a").index()
+        store.table("a").missing(keys(1))
     message = str(caught.value)
     assert message.startswith(f"feature table '{table.path}' cannot be read (")
     assert message.endswith("); delete that folder")
     assert "\n" not in message
     shutil.rmtree(table.path)
     fill(store.table("a"), 1)
-    assert list(store.table("a").index()) == keys(1)
+    assert has(store.table("a"), 1)
 
 
 def test_a_file_where_the_store_should_be(tmp_path: Path) -> None:
@@ -167,11 +175,12 @@ def test_a_full_disk_keeps_earlier_rows(small_disk: Path) -> None:
         fill(table, *range(100, 1100), dim=512)
     assert str(caught.value) == full(small_disk)
     fresh = FeatureStore(small_disk).table("a")
-    assert list(fresh.index()) == keys(*range(100))
+    assert has(fresh, *range(100))
     np.testing.assert_array_equal(fresh.read(keys(99, 0, 51), 512), rows(99, 0, 51, dim=512))
     enlarge(small_disk)
     fill(table, *range(100, 1100), dim=512)  # the same object goes on
-    assert list(table.index()) == list(FeatureStore(small_disk).table("a").index()) == keys(*range(1100))
+    assert has(table, *range(1100))
+    assert has(FeatureStore(small_disk).table("a"), *range(1100))
     np.testing.assert_array_equal(table.read(keys(1099, 7), 512), rows(1099, 7, dim=512))
 
 
@@ -182,6 +191,47 @@ def test_a_disk_full_at_the_first_append(small_disk: Path) -> None:
     assert str(caught.value) == full(small_disk)
     enlarge(small_disk)
     fresh = FeatureStore(small_disk).table("a")
-    assert fresh.index() == {}
+    assert len(fresh) == 0
     fill(fresh, *range(1000), dim=512)
-    assert len(FeatureStore(small_disk).table("a").index()) == 1000
+    assert len(FeatureStore(small_disk).table("a")) == 1000
+
+
+@pytest.fixture
+def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of hashes on disk for a few rows, and chunks that are soon many."""
+    monkeypatch.setattr(hashes, "RUN", 64)
+    monkeypatch.setattr(features, "MANY", 5)
+    monkeypatch.setattr(features, "MERGED", 100)
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_many_chunks_are_merged_and_found_through_lists_on_disk(store: FeatureStore) -> None:
+    table = store.table("a")
+    for first in range(0, 640, 10):
+        fill(table, *range(first, first + 10))
+        if first == 300:
+            assert not table.missing(keys(*range(310)))  # so that lists are there when chunks are merged
+    assert len(lance.dataset(str(table.path)).get_fragments()) < 20
+    fill(table, 640)
+    asked = np.random.default_rng(0).permutation(641).tolist()
+    np.testing.assert_array_equal(table.read(keys(*asked), DIM), rows(*asked))
+    assert table.missing(keys(*range(600, 700))) == keys(*range(641, 700))
+    assert len(list((table.path / "_hashes").iterdir())) == 10
+    before = sum(file.stat().st_size for file in table.path.rglob("*"))
+    table.compact(timedelta(0))
+    assert sum(file.stat().st_size for file in table.path.rglob("*")) < before
+    np.testing.assert_array_equal(store.table("a").read(keys(*asked), DIM), rows(*asked))
+
+
+@pytest.mark.usefixtures("short_runs")
+def test_a_list_of_another_table_is_made_anew(store: FeatureStore) -> None:
+    table = store.table("a")
+    fill(table, *range(70))
+    assert has(table, *range(70))
+    (file,) = (table.path / "_hashes").iterdir()
+    kept = file.read_bytes()
+    places = np.frombuffer(kept[64 * 16 :], np.int32)[::-1]
+    file.write_bytes(kept[: 64 * 16] + places.tobytes())
+    with pytest.raises(StoreError, match="its rows are not where its list of them says"):
+        store.table("a").read(keys(1, 2, 3), DIM)
+    np.testing.assert_array_equal(store.table("a").read(keys(1, 2, 3), DIM), rows(1, 2, 3))

@@ -42,6 +42,9 @@ class Config(Section):
     seed: int = Field(0, ge=0)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     store: str | None = Field(None, description="folder of the feature store; null: the user's cache")
+    memory_mb: PositiveFloat = Field(
+        4096, description="megabytes that features may take while heads train; more stay on disk, in the store's folder"
+    )
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
     text: TextConfig = TextConfig()

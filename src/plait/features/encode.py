@@ -21,7 +21,8 @@ from plait.data.unreadable import Problem, Tally, problems_of
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.pair import EncoderPair
 from plait.features.costs import evenly
-from plait.features.store import FLUSH_ROWS, FeatureStore, FeatureTable
+from plait.features.gather import Cache, Memory, gather
+from plait.features.store import FLUSH_ROWS, FeatureStore
 from plait.progress import bar
 
 WORKERS = 16  # threads that decode, at most
@@ -33,14 +34,15 @@ class Features:
     """One modality of N rows.
 
     Attributes:
-        vectors: (N, D) float32, contiguous; zeros where the input is missing.
+        vectors: (N, D) float32, contiguous; zeros where the input is missing. On disk where a store limits memory
+            and they are too many.
         present: (N,) bool.
         encoded: how many inputs were new and had to be encoded.
         seconds: wall seconds it took.
         problems: images that could not be read; their rows count as missing.
     """
 
-    vectors: np.ndarray
+    vectors: Any
     present: np.ndarray
     encoded: int = 0
     seconds: float = 0.0
@@ -57,12 +59,15 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
     texts = pairs.texts
     hashes = pairs.text_hashes
     by_hash = {value: text for value, text in zip(hashes, texts, strict=True) if value is not None and text is not None}
-    parts, encoded = [], 0
+    caches: list[tuple[Cache, int]] = []
+    encoded = 0
     for encoder in encoders:
-        cache = _open_cache(None if encoder.quick else store, encoder.fingerprint)
-        new = sorted(
-            (value for value in by_hash if value not in cache.index()), key=lambda v: len(by_hash[v]), reverse=True
-        )
+        cache: Cache
+        if store is None or encoder.quick:
+            cache = Memory(len(by_hash), encoder.dim, store)
+        else:
+            cache = store.table(encoder.fingerprint)
+        new = sorted(cache.missing(list(by_hash)), key=lambda v: len(by_hash[v]), reverse=True)
         single = partial(_single_texts, encoder, by_hash, new)
         with _timed(store, encoder, len(new), single), bar(f"encode text ({encoder.name})", len(new)) as advance:
             for chunk in _chunks(new, FLUSH_ROWS):
@@ -70,9 +75,9 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
                 vectors = encoder.encode([by_hash[value] for value in chunk])
                 cache.append(chunk, vectors, [None] * len(chunk))
                 advance(len(chunk))
-        parts.append(_gather(cache, hashes, encoder.dim))
+        caches.append((cache, encoder.dim))
         encoded += 0 if encoder.quick else len(new)
-    return Features(_side_by_side(parts), pairs.has_text, encoded, time.perf_counter() - start)
+    return Features(gather(caches, hashes, store), pairs.has_text, encoded, time.perf_counter() - start)
 
 
 def encode_images(
@@ -82,9 +87,10 @@ def encode_images(
     start = time.perf_counter()
     hashes, opened = pairs.image_hashes
     reasons = dict(opened)
-    cache = _open_cache(store, f"{encoder.fingerprint}-{DECODING}")
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
-    new = sorted((row for value, row in first_row.items() if value not in cache.index()))
+    table = f"{encoder.fingerprint}-{DECODING}"
+    cache: Cache = store.table(table) if store is not None else Memory(len(first_row), encoder.dim)
+    new = sorted(first_row[value] for value in cache.missing(list(first_row)))
     single = partial(_single_images, encoder, pairs, new)
     with _timed(store, encoder, len(new), single), bar("encode images", len(new)) as advance:
         for chunk in _encoded_chunks(encoder, pairs, new, batch, workers):
@@ -95,7 +101,8 @@ def encode_images(
     reasons.update({row: known[value] for row, value in enumerate(hashes) if value is not None and value in known})
     present = np.array([value is not None for value in hashes], bool)
     present[list(reasons)] = False
-    vectors = _gather(cache, [value if ok else None for value, ok in zip(hashes, present, strict=True)], encoder.dim)
+    readable = [value if ok else None for value, ok in zip(hashes, present, strict=True)]
+    vectors = gather([(cache, encoder.dim)], readable, store)
     return Features(vectors, present, len(new), time.perf_counter() - start, problems_of(pairs, reasons))
 
 
@@ -217,46 +224,6 @@ def _single_images(encoder: ImageEncoder, pairs: Pairs, rows: Sequence[int]) -> 
 
     refs = [ref for ref in pairs.images(evenly(rows)) if ref is not None]
     return [partial(encode_one, ref) for ref in refs if decode(encoder, ref)[0] is not None]
-
-
-class _Memory:
-    """Stands in for a feature table where nothing is to be kept, e.g. for a single prediction."""
-
-    def __init__(self) -> None:
-        self._vectors: dict[bytes, np.ndarray] = {}
-        self._problems: dict[bytes, str] = {}
-
-    def index(self) -> dict[bytes, np.ndarray]:
-        return self._vectors
-
-    def problems(self) -> dict[bytes, str]:
-        return self._problems
-
-    def append(self, hashes: Sequence[bytes], vectors: np.ndarray, problems: Sequence[str | None]) -> None:
-        self._vectors.update(zip(hashes, vectors, strict=True))
-        self._problems.update({v: p for v, p in zip(hashes, problems, strict=True) if p is not None})
-
-    def read(self, hashes: Sequence[bytes], dim: int) -> np.ndarray:
-        return np.array([self._vectors[value] for value in hashes], np.float32).reshape(-1, dim)
-
-
-def _open_cache(store: FeatureStore | None, fingerprint: str) -> FeatureTable | _Memory:
-    return store.table(fingerprint) if store is not None else _Memory()
-
-
-def _gather(cache: FeatureTable | _Memory, hashes: Sequence[bytes | None], dim: int) -> np.ndarray:
-    """Vectors in row order, zeros where there is no hash."""
-    rows = [row for row, value in enumerate(hashes) if value is not None]
-    found = cache.read([value for value in hashes if value is not None], dim)
-    if len(rows) == len(hashes):
-        return found
-    vectors = np.zeros((len(hashes), dim), np.float32)
-    vectors[rows] = found
-    return vectors
-
-
-def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def _chunks(items: list[bytes], size: int) -> Iterator[list[bytes]]:

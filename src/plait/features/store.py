@@ -1,13 +1,17 @@
 """The feature store: every input is encoded once for each encoder, then read back.
 
 Features live in one Lance table per encoder fingerprint, keyed by the content hash of the input. Tables are appended
-to in chunks, and each append is one atomic commit: a killed encode goes on where it was.
+to in chunks, and each append is one atomic commit: a killed encode goes on where it was. Chunks are merged as they
+become many.
 """
 
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,15 @@ import numpy as np
 
 from plait.errors import StoreError, setting
 from plait.features.costs import Costs
+from plait.features.hashes import KIND, Hashes
 from plait.files import cache_folder
 
 FLUSH_ROWS = 2048
 READ_ROWS = 8192
+MANY = 128  # chunks of a table, above which they are merged
+MERGED = MANY * FLUSH_ROWS  # rows of a merged one
+HASHES = "_hashes"  # folder of their list, in that of the table
+KEPT = timedelta(hours=1)  # how long what was merged stays for who has it open
 
 
 class FeatureStore:
@@ -26,13 +35,15 @@ class FeatureStore:
 
     Args:
         folder: where the tables are; None for the user's cache folder.
+        memory_mb: megabytes of features, above which those of many rows stay on disk; None: they never do.
 
     Attributes:
         costs: what encoders cost, measured while they encode for this store.
     """
 
-    def __init__(self, folder: str | Path | None = None):
+    def __init__(self, folder: str | Path | None = None, memory_mb: float | None = None):
         self.folder = Path(folder) if folder else cache_folder()
+        self.memory_mb = memory_mb
         self.costs = Costs(self.folder / "costs")
 
     def table(self, fingerprint: str) -> FeatureTable:
@@ -45,16 +56,27 @@ class FeatureTable:
 
     def __init__(self, path: Path):
         self.path = path
-        self._index: dict[bytes, int] | None = None
+        self._hashes: Hashes | None = None
 
-    def index(self) -> dict[bytes, int]:
-        """Content hash -> row of the table. Raises StoreError where the table is damaged."""
-        if self._index is None:
-            found: list[bytes] = []
-            if self._exists():
-                found = self._read(self._open().to_table, columns=["hash"])["hash"].to_pylist()
-            self._index = {value: row for row, value in enumerate(found)}
-        return self._index
+    def missing(self, hashes: Sequence[bytes]) -> list[bytes]:
+        """Those of the given inputs that have no features yet. Raises StoreError where the table is damaged."""
+        rows = self._rows(hashes)
+        return [value for value, row in zip(hashes, rows, strict=True) if row < 0]
+
+    def __len__(self) -> int:
+        return int(self._read(self._open().count_rows)) if self._exists() else 0
+
+    def _rows(self, hashes: Sequence[bytes]) -> np.ndarray:
+        if self._hashes is None:
+            dataset: Any = self._open() if self._exists() else None
+
+            def read(first: int, rows: int) -> np.ndarray:
+                found = self._read(dataset.to_table, columns=["hash"], offset=first, limit=rows)["hash"]
+                return _binary(found.combine_chunks())
+
+            total = 0 if dataset is None else self._read(dataset.count_rows)
+            self._hashes = Hashes(self.path / HASHES, read, total)
+        return self._hashes.rows(hashes)
 
     def problems(self) -> dict[bytes, str]:
         """Inputs that could not be decoded, and why."""
@@ -68,16 +90,37 @@ class FeatureTable:
         vectors = np.zeros((len(hashes), dim), np.float32)
         if not hashes:
             return vectors
-        index = self.index()
-        rows = np.fromiter((index[value] for value in hashes), np.int64, len(hashes))
+        rows, keys = self._rows(hashes), np.array(hashes, KIND)
         order = np.argsort(rows, kind="stable")
         dataset = self._open()
         for start in range(0, len(order), READ_ROWS):
             part = order[start : start + READ_ROWS]
             wanted, back = np.unique(rows[part], return_inverse=True)
-            column = self._read(dataset.take, wanted.tolist(), columns=["vector"])["vector"].combine_chunks()
+            if wanted[0] < 0:
+                raise self._damage("it lacks rows that it had")
+            found = self._read(dataset.take, wanted.tolist(), columns=["hash", "vector"])
+            if (_binary(found["hash"].combine_chunks())[back] != keys[part]).any():
+                self._forget()
+                raise self._damage("its rows are not where its list of them says")
+            column = found["vector"].combine_chunks()
             vectors[part] = column.flatten().to_numpy().reshape(-1, dim)[back]
         return vectors
+
+    def compact(self, kept: timedelta = KEPT) -> None:
+        """Merge small chunks, and delete what was merged longer than `kept` ago.
+
+        Raises:
+            StoreError: the folder cannot be written, or the disk is full; nothing is lost.
+        """
+        if not self._exists():
+            return
+        dataset = self._open()
+        try:
+            dataset.optimize.compact_files(target_rows_per_fragment=MERGED, num_threads=1)
+            dataset.cleanup_old_versions(older_than=kept)
+        except Exception as error:
+            raise write_error(self.path, error) from None
+        self._hashes = None
 
     def append(self, hashes: Sequence[bytes], vectors: np.ndarray, problems: Sequence[str | None]) -> None:
         """Add rows in one atomic commit.
@@ -95,22 +138,24 @@ class FeatureTable:
         }
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(pa.table(columns))
+            small = [one for one in self._write(pa.table(columns)).get_fragments() if one.count_rows() < MERGED]
+            if len(small) > MANY:
+                with suppress(StoreError):  # the rows are there; the next append tries again
+                    self.compact()
         except Exception as error:  # lance raises OSError, ValueError and its own for one full disk
-            raise self._write_error(error) from None
-        self._index = None  # another process may have added rows before these
+            raise write_error(self.path.parent, error) from None
+        self._hashes = None  # another process may have added rows before these
 
-    def _write(self, table: Any) -> None:
+    def _write(self, table: Any) -> Any:
         import lance
 
         if not self._exists():
             try:
-                lance.write_dataset(table, str(self.path), mode="create")
-                return
+                return lance.write_dataset(table, str(self.path), mode="create")
             except Exception:
                 if not self._exists():  # else another process was first
                     raise
-        lance.write_dataset(table, str(self.path), mode="append")
+        return lance.write_dataset(table, str(self.path), mode="append")
 
     def _exists(self) -> bool:
         """Whether a first append has been committed; one that failed may leave folders behind."""
@@ -125,17 +170,28 @@ class FeatureTable:
         try:
             return function(*arguments, **keywords)
         except Exception as error:
-            reason = " ".join(str(error).split())[:160]
-            raise StoreError(f"feature table '{self.path}' cannot be read ({reason}); delete that folder") from None
+            raise self._damage(" ".join(str(error).split())[:160]) from None
 
-    def _write_error(self, error: Exception) -> StoreError:
-        full = (
-            getattr(error, "errno", None) == errno.ENOSPC
-            or "No space left" in str(error)
-            or "os error 28" in str(error)
-        )
-        reason = "no space left on the device" if full else " ".join(str(error).split())[:160]
-        return StoreError(
-            f"features cannot be written to '{self.path.parent}': {reason}; free space there or choose another folder "
-            f"with {setting('store=FOLDER')} (what was encoded so far is kept)"
-        )
+    def _damage(self, reason: str) -> StoreError:
+        return StoreError(f"feature table '{self.path}' cannot be read ({reason}); delete that folder")
+
+    def _forget(self) -> None:
+        """Drop the list of hashes, which the next reader makes anew."""
+        self._hashes = None
+        shutil.rmtree(self.path / HASHES, ignore_errors=True)
+
+
+def _binary(column: Any) -> np.ndarray:
+    """A column of 16 bytes each as NumPy's."""
+    values = np.frombuffer(column.buffers()[1], KIND)
+    return values[column.offset : column.offset + len(column)]
+
+
+def write_error(folder: Path, error: Exception) -> StoreError:
+    """What is said where a folder of features cannot be written."""
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error) or "os error 28" in str(error)
+    reason = "no space left on the device" if full else " ".join(str(error).split())[:160]
+    return StoreError(
+        f"features cannot be written to '{folder}': {reason}; free space there or choose another folder "
+        f"with {setting('store=FOLDER')} (what was encoded so far is kept)"
+    )

@@ -8,22 +8,38 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from plait.matrix import DiskMatrix, Matrix
+
 EVAL_BATCH = 8192
 
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for the modalities in use."""
+    """Features of N rows: ``features[s]`` (N, D_s) float32, ``present[s]`` (N,) bool, for the modalities in use.
 
-    features: dict[str, Tensor]
+    Features may be on disk; `rows` reads those asked for.
+    """
+
+    features: Mapping[str, Matrix]
     present: dict[str, Tensor]
 
     def __len__(self) -> int:
         return len(next(iter(self.present.values())))
 
-    def rows(self, rows: Tensor | Sequence[int] | slice) -> HeadInputs:
+    @property
+    def on_disk(self) -> bool:
+        return any(isinstance(x, DiskMatrix) for x in self.features.values())
+
+    def rows(self, rows: Tensor | Sequence[int] | slice) -> InMemory:
         """The given rows of every tensor."""
-        return HeadInputs({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
+        return InMemory({s: x[rows] for s, x in self.features.items()}, {s: x[rows] for s, x in self.present.items()})
+
+
+@dataclass(frozen=True)
+class InMemory(HeadInputs):
+    """Those that are not on disk."""
+
+    features: Mapping[str, Tensor]
 
 
 def logits(head: nn.Module, inputs: HeadInputs, device: torch.device | str = "cpu") -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from plait.fusion.calibration import with_noise
 from plait.fusion.pool import log_pool, mean_pool
+from plait.matrix import Matrix, some, std_mean
 
 MODALITIES = ("image", "text")
 
@@ -103,11 +104,11 @@ class Standardise(nn.Module):
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
-    def fit(self, features: Tensor) -> None:
+    def fit(self, features: Matrix) -> None:
         """Take mean and scale from (N, D) training features; a constant column is left unscaled."""
         if len(features) < 2:
             return
-        std, mean = torch.std_mean(features, dim=0)
+        std, mean = std_mean(features)
         # A floor relative to the typical column keeps nearly constant ones from being blown up.
         floor = 1e-2 * std.median().clamp_min(1e-6)
         self.mean = mean
@@ -139,10 +140,10 @@ class Expert(nn.Module):
         if self.output is not None:
             nn.init.zeros_(self.output.weight)
 
-    def prepare(self, features: Tensor) -> None:
+    def prepare(self, features: Matrix) -> None:
         """Take the standardisation of an MLP from (N, D) training features."""
         if len(self.layers):
-            self.layers[0].fit(features[:, self.columns])  # type: ignore[operator]
+            self.layers[0].fit(some(features, columns=self.columns))  # type: ignore[operator]
 
     def forward(self, features: Tensor) -> Tensor:
         logits = self.bias.expand(features.shape[0], -1)

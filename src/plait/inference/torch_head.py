@@ -11,14 +11,19 @@ from plait.features.encode import Features
 from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.model import Model
 from plait.fusion.spec import HeadSpec
+from plait.matrix import DiskMatrix, Matrix
 
 
 def to_inputs(found: Mapping[str, Features]) -> HeadInputs:
     """Features of each modality as tensors."""
     return HeadInputs(
-        {modality: torch.from_numpy(features.vectors) for modality, features in found.items()},
+        {modality: _tensor(features.vectors) for modality, features in found.items()},
         {modality: torch.from_numpy(features.present) for modality, features in found.items()},
     )
+
+
+def _tensor(vectors: np.ndarray | DiskMatrix) -> Matrix:
+    return vectors if isinstance(vectors, DiskMatrix) else torch.from_numpy(vectors)
 
 
 class TorchHead:

@@ -87,7 +87,7 @@ class Preparation:
             self.require_modality(self.train_pairs, modality)
         self._numbers = {label: i for i, label in enumerate(self.labels)}
         self.device = pick_device(self.config.device)
-        self.store = FeatureStore(self.config.store)
+        self.store = FeatureStore(self.config.store, self.config.memory_mb)
         self.tally = Tally(self.config.data.strict, self.warnings)
         require_known_labels(self.val_pairs, self.labels)
         self._look_at_encoders()

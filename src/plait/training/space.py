@@ -98,7 +98,7 @@ def fit_space(
     generator = torch.Generator().manual_seed(seed)
     with seeded(seed), bar("train a joint space", config.epochs) as advance:
         space = JointSpace(SpaceSpec(dims, config.dim, config.hidden, config.dropout))
-        space.prepare(train.inputs.features)
+        space.prepare({s: x[:] for s, x in train.inputs.features.items()})
         network = nn.ModuleList([space, Objective(config)]).to(device)
         optimiser = AdamW(network.parameters(), config.weight_decay)
         best = Best(optimiser.weights)
@@ -123,7 +123,7 @@ def fit_space(
 def embedded(space: JointSpace, inputs: HeadInputs, device: torch.device | str = "cpu") -> dict[str, np.ndarray]:
     """(N, dim) embeddings of some rows by modality."""
     with torch.inference_mode():
-        features = {s: x.to(device) for s, x in inputs.features.items()}
+        features = {s: x[:].to(device) for s, x in inputs.features.items()}
         found = space.embed(features, {s: x.to(device) for s, x in inputs.present.items()})
         return {s: x.cpu().numpy() for s, x in found.items()}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
+from plait import matrix
+from plait.matrix import DiskMatrix
 from plait.training.heads import logistic
 from plait.training.heads.logistic import (
     COARSE,
@@ -27,6 +31,7 @@ from plait.training.heads.logistic import (
     best_strength,
     solve,
 )
+from plait.training.heads.streamed import StreamedDesign
 
 ROWS, CLASSES = 300, 4
 
@@ -50,9 +55,23 @@ def sparse(rows: int = ROWS, dim: int = 80, seed: int = 0) -> csr_matrix:
     return csr_matrix(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
-def answers(features: Tensor | csr_matrix, weighted: bool = False, smoothing: float = 0.0, seed: int = 1) -> Answers:
+def on_disk() -> DiskMatrix:
+    """The dense ones in a file, as a part of a wider and longer matrix."""
+    features = dense()
+    rows, columns = torch.arange(ROWS) * 2, torch.arange(features.shape[1]) + 1
+    wide = torch.full((2 * ROWS, features.shape[1] + 2), torch.nan)
+    wide[rows[:, None], columns] = features
+    matrix = DiskMatrix.new(Path(tempfile.gettempdir()), *wide.shape)
+    matrix.write(0, wide.numpy())
+    return matrix.view(rows, columns)
+
+
+Made = Tensor | csr_matrix | DiskMatrix
+
+
+def answers(features: Made, weighted: bool = False, smoothing: float = 0.0, seed: int = 1) -> Answers:
     """Classes, unequally frequent, drawn from a linear model of the features."""
-    plain = features if isinstance(features, Tensor) else torch.from_numpy(features.toarray())
+    plain = torch.from_numpy(features.toarray()) if isinstance(features, csr_matrix) else features[:]
     g = generator(seed)
     true = 3 * torch.randn(plain.shape[1], CLASSES, generator=g)
     logits = F.normalize(plain - plain.mean(0)) @ true + torch.tensor([1.5, 0.5, 0.0, -1.0])
@@ -71,11 +90,18 @@ def loss(features: np.ndarray, told: Answers, strength: float, weight: np.ndarra
     return float(-(share[:, None] * soft * logits).sum() + strength / 2 * (weight**2).sum())
 
 
-def plain(features: Tensor | csr_matrix) -> np.ndarray:
-    return features.double().numpy() if isinstance(features, Tensor) else features.toarray().astype(np.float64)
+def plain(features: Made) -> np.ndarray:
+    return features.toarray().astype(np.float64) if isinstance(features, csr_matrix) else features[:].double().numpy()
 
 
-def designed(features: Tensor | csr_matrix) -> Design:
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "BLOCK", 4 * 14 * 70)  # seventy rows, so that the last block is smaller
+
+
+def designed(features: Made) -> Design:
+    if isinstance(features, DiskMatrix):
+        return StreamedDesign.of(features)
     return DenseDesign.of(features) if isinstance(features, Tensor) else SparseDesign.of(features)
 
 
@@ -84,8 +110,8 @@ def unsolved(design: Design, found: Solution) -> tuple[np.ndarray, np.ndarray]:
     return weight.double().numpy(), bias.double().numpy()
 
 
-both = pytest.mark.parametrize("made", [dense, sparse])
-FEATURES = Callable[[], Tensor | csr_matrix]
+both = pytest.mark.parametrize("made", [dense, sparse, on_disk])
+FEATURES = Callable[[], Made]
 
 
 @both
@@ -176,7 +202,11 @@ def test_selected_rows_keep_their_coordinates(made: FEATURES) -> None:
     weight = torch.randn(len(design.moments), CLASSES, generator=generator())
     part = design.select(rows)
     torch.testing.assert_close(part.times(weight), design.times(weight)[rows])
-    torch.testing.assert_close(part.transposed(torch.eye(3)), design.transposed(torch.eye(ROWS)[:, rows]))
+    slope = torch.randn(3, CLASSES, generator=generator())
+    wide = torch.zeros(ROWS, CLASSES).index_copy_(0, rows, slope)
+    torch.testing.assert_close(
+        part.pull(weight, lambda here, _: slope[here]), design.pull(weight, lambda here, _: wide[here])
+    )
     assert torch.equal(part.moments, design.moments)
 
 

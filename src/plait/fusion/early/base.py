@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from plait.config import HeadConfig
 from plait.fusion.modality import Shape
+from plait.matrix import Matrix
 
 Rows = Mapping[str, Tensor]
 
@@ -42,7 +43,7 @@ class EarlyHead(nn.Module):
         """Fields of `Shape` that this head takes from the configuration, besides hidden width and dropout."""
         return {}
 
-    def prepare(self, features: Rows, present: Rows, log_prior: Tensor) -> None:
+    def prepare(self, features: Mapping[str, Matrix], present: Rows, log_prior: Tensor) -> None:
         """Take the class prior, and whatever statistics the head needs, from the training rows."""
         self.log_prior = log_prior
 

@@ -15,6 +15,7 @@ from plait.errors import ConfigError
 from plait.fusion.early.base import EarlyHead, Rows
 from plait.fusion.huse_terms import class_distances, class_level, modal_gap, semantic_graph
 from plait.fusion.modality import MODALITIES, Shape, Standardise
+from plait.matrix import Matrix, some
 
 SCALE = 10.0
 
@@ -90,10 +91,10 @@ class Head(EarlyHead):
             losses = losses + self.gap * _shared(modal_gap(embeddings, present), both)
         return self.pool(answers, present), losses
 
-    def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
+    def prepare(self, features: Mapping[str, Matrix], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
         """Take standardisation and class prior from the training rows."""
         for modality in MODALITIES:
-            self.towers[modality][0].fit(features[modality][present[modality]])  # type: ignore[index]
+            self.towers[modality][0].fit(some(features[modality], present[modality].nonzero()[:, 0]))  # type: ignore[index]
         super().prepare(features, present, log_prior)
 
     def embed(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:

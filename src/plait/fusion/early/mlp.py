@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from plait.fusion.early.base import EarlyHead
 from plait.fusion.modality import MODALITIES, Shape, Standardise
+from plait.matrix import Matrix, some
 
 
 class Head(EarlyHead):
@@ -44,10 +45,10 @@ class Head(EarlyHead):
             nn.Linear(hidden, shape.classes),
         )
 
-    def prepare(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
+    def prepare(self, features: Mapping[str, Matrix], present: Mapping[str, Tensor], log_prior: Tensor) -> None:
         """Take standardisation and class prior from the training rows."""
         for modality in MODALITIES:
-            self.standardise[modality].fit(features[modality][present[modality]])  # type: ignore[operator]
+            self.standardise[modality].fit(some(features[modality], present[modality].nonzero()[:, 0]))  # type: ignore[operator]
         super().prepare(features, present, log_prior)
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:

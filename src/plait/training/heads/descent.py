@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from plait.config import TrainConfig
 from plait.fusion.inputs import HeadInputs, logits, on
 from plait.progress import bar
+from plait.training.heads.batches import batches
 from plait.training.heads.logistic import Answers
 from plait.training.heads.loss import row_losses
 from plait.training.heads.practice import Practice
@@ -167,15 +168,18 @@ def train(
         while len(curve) < schedule.epochs:
             copies.train()
             total = 0.0
-            for part in torch.split(torch.randperm(rows, generator=generator), schedule.batch):
-                loss = _loss(copies, _batch(data, keep, part, device), smoothing)
+            for inputs, part in batches(data[0], schedule.batch, generator):
+                answers = data[1].select(part)
+                weights = (keep[:, part] * answers.weights).to(device)
+                known = (on(inputs.features, device), on(inputs.present, device), answers.targets.to(device))
+                loss = _loss(copies, (*known, weights), smoothing)
                 optimiser.step(loss, schedule.rate(optimiser.steps))
                 total += loss.item() / len(copies.heads) * len(part)
                 advance(1 / schedule.steps)
-            known = {"train_loss": total / rows, **_validated(copies.heads[0], val, device)}
-            curve.append({"epoch": len(curve) + 1, **known})
-            best.see(known.get("val_loss", -len(curve)))
-            schedule.see(len(curve), known.get("val_loss", known["train_loss"]))
+            found = {"train_loss": total / rows, **_validated(copies.heads[0], val, device)}
+            curve.append({"epoch": len(curve) + 1, **found})
+            best.see(found.get("val_loss", -len(curve)))
+            schedule.see(len(curve), found.get("val_loss", found["train_loss"]))
     best.restore()
     copies.cpu().eval()
     return Fitted(curve, time.perf_counter() - start)
@@ -190,15 +194,11 @@ def batch_size(rows: int) -> int:
 Batch = tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]  # features, present, targets (B,), weights (C, B)
 
 
-def _batch(data: tuple[HeadInputs, Answers], keep: Tensor, rows: Tensor, device: torch.device | str) -> Batch:
-    """The given rows on a device; a weight is 0 where a copy may not learn from the row."""
-    inputs, answers = data[0].rows(rows), data[1].select(rows)
-    features, present = on(inputs.features, device), on(inputs.present, device)
-    return features, present, answers.targets.to(device), (keep[:, rows] * answers.weights).to(device)
-
-
 def _loss(copies: Copies, batch: Batch, smoothing: float) -> Tensor:
-    """The sum of the copies' mean losses: they share no weights, so each is trained as if alone."""
+    """The sum of the copies' mean losses: they share no weights, so each is trained as if alone.
+
+    A weight is 0 where a copy may not learn from the row.
+    """
     *known, weights = batch
     losses = copies(*known, smoothing)
     # Weighted here, for cross_entropy weights the smoothed part of every row by the rare classes, too.

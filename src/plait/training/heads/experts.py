@@ -13,6 +13,7 @@ from plait.config import Config
 from plait.fusion.calibration import fit_calibration
 from plait.fusion.inputs import EVAL_BATCH, HeadInputs
 from plait.fusion.modality import Expert, ExpertSpec, Shape
+from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.logistic import (
     Answers,
@@ -25,6 +26,7 @@ from plait.training.heads.logistic import (
     solve,
 )
 from plait.training.heads.loss import mean_loss
+from plait.training.heads.streamed import StreamedDesign
 from plait.training.seeds import Curve, seeded
 
 if TYPE_CHECKING:
@@ -90,16 +92,16 @@ class _Fitting:
         """What the expert reads of some rows: dense columns (R, D), or a wide matrix (R, V)."""
         if self.spec.scores:
             return sparse if wanted is None else sparse[wanted.numpy()]
-        features = rows.features[self.modality] if wanted is None else rows.features[self.modality][wanted]
-        return features if len(self.columns) == features.shape[1] else features[:, self.columns]
+        features = rows.features[self.modality]
+        every = len(self.columns) == features.shape[1]
+        return some(features, wanted, None if every else torch.tensor(self.columns))
 
     def fit(self) -> ExpertFit:
         rows = self.rows
         wide = rows.sparse[self.spec.scores[0]] if self.spec.scores else None
         train, val = (None, None) if wide is None else (wide.train, wide.val)
         inputs = self.inputs(rows.train, train, self.known)
-        design: Design = DenseDesign.of(inputs) if wide is None else SparseDesign.of(inputs)
-        oof = None
+        design, oof = _design(inputs, rows.folds is None), None
         if rows.folds is None:
             told = rows.val.present[self.modality].nonzero()[:, 0]
             judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
@@ -139,6 +141,15 @@ class _Fitting:
         return solution, oof
 
 
+def _design(inputs: Any, stream: bool) -> Design:
+    """Features as the solver reads them; few rows, that are fitted fold by fold, are read into memory."""
+    if not isinstance(inputs, Matrix):
+        return SparseDesign.of(inputs)
+    if isinstance(inputs, DiskMatrix) and stream:
+        return StreamedDesign.of(inputs)
+    return DenseDesign.of(inputs[:])
+
+
 def heard_elsewhere(targets: Tensor, folds: Tensor) -> Tensor:
     """(N,) bool: rows whose class another fold has, too."""
     counts = torch.zeros(int(folds.max()) + 1, int(targets.max()) + 1).index_put_(
@@ -150,8 +161,8 @@ def heard_elsewhere(targets: Tensor, folds: Tensor) -> Tensor:
 def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
     """(R, K) logits of dense or wide inputs."""
     weight, bias = design.plain(solution.weight, solution.bias)
-    if isinstance(inputs, Tensor):
-        return inputs @ weight + bias
+    if isinstance(inputs, Matrix):
+        return torch.cat([block @ weight + bias for _, block in blocks(inputs)])
     return torch.from_numpy(inputs @ weight.numpy()) + bias
 
 
@@ -191,7 +202,7 @@ def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: tor
     for _ in keep:
         with seeded(config.seed):
             expert = Expert(modality, spec, shape)
-        expert.prepare(rows.train.features[modality][present])
+        expert.prepare(some(rows.train.features[modality], present.nonzero()[:, 0]))
         experts.append(expert)
     copies = Copies([_Alone(modality, expert) for expert in experts])
     told = rows.val.present[modality].nonzero()[:, 0]
@@ -206,12 +217,13 @@ def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: tor
         oof = torch.zeros_like(train_logits)
         for k, expert in zip(sorted(set(rows.folds.tolist())), experts[1:], strict=True):
             part = (rows.folds == k).nonzero()[:, 0]
-            oof[part] = _blocks(expert, rows.train.features[modality][part])
+            oof[part] = _blocks(expert, some(rows.train.features[modality], part))
         held.append(oof)
     state = {k: v for k, v in experts[0].state_dict().items() if k not in ("columns", "answers")}
     return ExpertFit(spec, state, train_logits, torch.cat(held), {}, fitted.curve)
 
 
-def _blocks(expert: Expert, features: Tensor) -> Tensor:
+def _blocks(expert: Expert, features: Matrix) -> Tensor:
     with torch.inference_mode():
-        return torch.cat([expert(block) for block in torch.split(features, EVAL_BATCH)]).clone()
+        parts = (part for _, block in blocks(features) for part in torch.split(block, EVAL_BATCH))
+        return torch.cat([expert(part) for part in parts]).clone()

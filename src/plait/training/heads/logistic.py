@@ -32,6 +32,9 @@ LIMIT = 200  # evaluations of the loss for one strength
 UNSURE = 0.3  # mean p (1 - p) of a class near the optimum, of its share
 
 
+Error = Callable[[slice, Tensor], Tensor]
+
+
 class Design(Protocol):
     """Features of N rows in the solver's D coordinates."""
 
@@ -40,7 +43,13 @@ class Design(Protocol):
 
     def times(self, weight: Tensor) -> Tensor: ...  # (D, K) -> (N, K)
 
-    def transposed(self, rows: Tensor) -> Tensor: ...  # (N, K) -> (D, K)
+    def pull(self, weight: Tensor, error: Error) -> Tensor:
+        """The gradient (D, K) at weights (D, K), in one pass over the rows.
+
+        Args:
+            error: takes numbers of rows and what the weights make of them (R, K), gives the loss's slope there (R, K).
+        """
+        ...
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]: ...
 
@@ -61,16 +70,14 @@ class DenseDesign:
         """Features (N, D0) float32, N of at least 1."""
         mean = features.mean(0)
         centred = features - mean
-        variance, axes = torch.linalg.eigh((centred.T @ centred / len(features)).double())
-        keep = variance > NEGLIGIBLE * variance.max().clamp_min(1e-30)
-        axes = axes[:, keep].float()
-        return cls(centred @ axes, axes, mean, variance[keep].float())
+        axes, moments = principal((centred.T @ centred / len(features)).double())
+        return cls(centred @ axes, axes, mean, moments)
 
     def times(self, weight: Tensor) -> Tensor:
         return self.turned @ weight
 
-    def transposed(self, rows: Tensor) -> Tensor:
-        return self.turned.T @ rows
+    def pull(self, weight: Tensor, error: Error) -> Tensor:
+        return self.turned.T @ error(slice(None), self.times(weight))
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (D0, K) and bias for the features as they were given."""
@@ -79,6 +86,13 @@ class DenseDesign:
 
     def select(self, rows: Tensor) -> DenseDesign:
         return replace(self, turned=self.turned[rows])
+
+
+def principal(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Principal axes (D0, D) of a covariance (D0, D0) float64, and the variance (D,) along each; float32."""
+    variance, axes = torch.linalg.eigh(covariance)
+    keep = variance > NEGLIGIBLE * variance.max().clamp_min(1e-30)
+    return axes[:, keep].float(), variance[keep].float()
 
 
 @dataclass(frozen=True)
@@ -99,8 +113,8 @@ class SparseDesign:
     def times(self, weight: Tensor) -> Tensor:
         return self._rows @ weight
 
-    def transposed(self, rows: Tensor) -> Tensor:
-        return self._columns @ rows
+    def pull(self, weight: Tensor, error: Error) -> Tensor:
+        return self._columns @ error(slice(None), self.times(weight))
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight, bias
@@ -133,7 +147,12 @@ class Answers:
         hot = F.one_hot(self.targets, self.classes).float()
         return hot * (1 - self.smoothing) + self.smoothing / self.classes
 
-    def select(self, rows: Tensor) -> Answers:
+    def shares(self) -> Tensor:
+        """(K,) of each class, of all the weight."""
+        found = torch.zeros(self.classes).index_add_(0, self.targets, self.weights / self.weights.sum())
+        return found * (1 - self.smoothing) + self.smoothing / self.classes
+
+    def select(self, rows: Tensor | slice) -> Answers:
         return replace(self, targets=self.targets[rows], weights=self.weights[rows])
 
 
@@ -161,7 +180,7 @@ def solve(
             the classes.
         tolerance: change of the loss between two steps, of its value, at which to stop.
     """
-    shares = (answers.soft() * (answers.weights / answers.weights.sum())[:, None]).sum(0)
+    shares = answers.shares()
     # About the diagonal of the Hessian: a column's mean square, of the bias 1, times the mean p (1 - p) of a class.
     spread = UNSURE * shares.clamp_min(1e-4)
     scale = torch.cat([spread * design.moments[:, None] + strength, spread[None]]).rsqrt()
@@ -180,16 +199,31 @@ def solve(
 def _loss(design: Design, answers: Answers, strength: float, scale: Tensor) -> Function:
     """The loss and its gradient at weights above a bias (D + 1, K), both divided by `scale`."""
     share = (answers.weights / answers.weights.sum())[:, None]
-    wanted = answers.soft() * share
+    whole: list[Tensor] = []  # in a design that is read at once, it is the same every time
+
+    def soft(rows: slice) -> Tensor:
+        if rows != slice(None):
+            return answers.select(rows).soft() * share[rows]
+        if not whole:
+            whole.append(answers.soft() * share)
+        return whole[0]
 
     def loss(point: Tensor) -> tuple[float, Tensor]:
         found = point * scale
         weight, bias = found[:-1], found[-1]
-        log_probs = (design.times(weight) + bias).log_softmax(1)
-        value = -(wanted * log_probs).sum() + strength / 2 * (weight**2).sum()
-        error = log_probs.exp_().mul_(share).sub_(wanted)
-        gradient = torch.cat([design.transposed(error) + strength * weight, error.sum(0)[None]])
-        return value.item(), gradient.mul_(scale)
+        value, slope = (strength / 2 * (weight**2).sum()).item(), torch.zeros_like(bias)
+
+        def error(rows: slice, answers: Tensor) -> Tensor:
+            nonlocal value
+            log_probs = (answers + bias).log_softmax(1)
+            wanted = soft(rows)
+            value -= (wanted * log_probs).sum().item()
+            found = log_probs.exp_().mul_(share[rows]).sub_(wanted)
+            slope.add_(found.sum(0))
+            return found
+
+        gradient = torch.cat([design.pull(weight, error) + strength * weight, slope[None]])
+        return value, gradient.mul_(scale)
 
     return loss
 

@@ -81,7 +81,7 @@ class TaskRows:
         task, answers = self.task, self.as_shared(self.task.val_targets)
         if not self.cross_fits:
             return task.val, answers
-        features = {s: torch.cat([x, task.train.features[s]]) for s, x in task.val.features.items()}
+        features = {s: torch.cat([x[:], task.train.features[s][:]]) for s, x in task.val.features.items()}
         present = {s: torch.cat([x, task.train.present[s]]) for s, x in task.val.present.items()}
         targets = torch.cat([task.val_targets, task.targets])
         answers = self.as_shared(targets)
