@@ -88,7 +88,7 @@ def test_what_is_quickly_encoded_is_not_stored(text_encoder: SentenceEncoder, st
     found = encode_texts([plain, text_encoder, scored], pairs, store)
     assert found.vectors.shape == (4, 3 + 32 + 5)
     np.testing.assert_array_equal(found.vectors[:, 35:], scored.encode(texts))
-    assert [path.stem for path in (store.folder / "features").iterdir()] == [text_encoder.fingerprint]
+    assert {path.stem for path in (store.folder / "features").iterdir()} == {text_encoder.fingerprint}
 
 
 # ------------------------------------------------------------------ the store

@@ -11,6 +11,7 @@ import typer
 
 from plait import __version__
 from plait.cli.app import app_command
+from plait.cli.cache import cache
 from plait.cli.caption import caption
 from plait.cli.compare import compare
 from plait.cli.demo import demo
@@ -53,6 +54,7 @@ app.command()(search)
 app.command()(export)
 app.command()(serve)
 app.command("app")(app_command)
+app.command()(cache)
 app.command()(presets)
 app.command("config")(show_config)
 

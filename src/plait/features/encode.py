@@ -66,7 +66,7 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
         if store is None or encoder.quick:
             cache = Memory(len(by_hash), encoder.dim, store)
         else:
-            cache = store.table(encoder.fingerprint)
+            cache = store.table(encoder.fingerprint, encoder.name)
         new = sorted(cache.missing(list(by_hash)), key=lambda v: len(by_hash[v]), reverse=True)
         single = partial(_single_texts, encoder, by_hash, new)
         with _timed(store, encoder, len(new), single), bar(f"encode text ({encoder.name})", len(new)) as advance:
@@ -89,7 +89,7 @@ def encode_images(
     reasons = dict(opened)
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
     table = f"{encoder.fingerprint}-{DECODING}"
-    cache: Cache = store.table(table) if store is not None else Memory(len(first_row), encoder.dim)
+    cache: Cache = store.table(table, encoder.name) if store is not None else Memory(len(first_row), encoder.dim)
     new = sorted(first_row[value] for value in cache.missing(list(first_row)))
     single = partial(_single_images, encoder, pairs, new)
     with _timed(store, encoder, len(new), single), bar("encode images", len(new)) as advance:

@@ -20,7 +20,7 @@ import numpy as np
 from plait.errors import StoreError, setting
 from plait.features.costs import Costs
 from plait.features.hashes import KIND, Hashes
-from plait.files import cache_folder
+from plait.files import cache_folder, write_json
 
 FLUSH_ROWS = 2048
 READ_ROWS = 8192
@@ -46,9 +46,22 @@ class FeatureStore:
         self.memory_mb = memory_mb
         self.costs = Costs(self.folder / "costs")
 
-    def table(self, fingerprint: str) -> FeatureTable:
-        """The table of one encoder; made on its first append."""
-        return FeatureTable(self.folder / "features" / f"{fingerprint}.lance")
+    def table(self, fingerprint: str, encoder: str = "") -> FeatureTable:
+        """The table of one encoder; made on its first append.
+
+        Args:
+            encoder: its name, which is written beside the table with the time of this use.
+        """
+        path = self.folder / "features" / f"{fingerprint}.lance"
+        if encoder:
+            with suppress(OSError):  # for people only
+                write_json(name_of(path), {"encoder": encoder})
+        return FeatureTable(path)
+
+
+def name_of(table: Path) -> Path:
+    """The file beside a table that names its encoder."""
+    return table.with_suffix(".json")
 
 
 class FeatureTable:
