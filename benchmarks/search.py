@@ -28,6 +28,7 @@ from plait.config import Config, configure
 from plait.data.partition import divide
 from plait.data.read import read_as
 from plait.encoders.image import create_model, data_config
+from plait.files import read_json
 from plait.search.measure import Stepper, in_turns, params_of
 from plait.search.proxy import Heritage, Proxy, some
 from plait.search.reward import reward
@@ -62,6 +63,7 @@ def main() -> None:
     one.add_argument("--proxy-epochs", type=int, default=Plan.epochs)
     one.add_argument("--seeds", type=int, default=3)
     one.add_argument("--out", type=Path, required=True)
+    one.add_argument("--searched", action="store_true", help="take the trials that an earlier search left in --out")
     one.set_defaults(run=contest)
     one = kinds.add_parser("inherit")
     one.add_argument("train")
@@ -142,7 +144,9 @@ def contest(arguments: argparse.Namespace, overrides: list[str]) -> None:
         epochs=arguments.proxy_epochs,
     )  # fmt: skip
     parts = divide(arguments.train, config, test=arguments.test, modalities=("image",))
-    facts = search(parts, config, plan, arguments.out)
+    facts = (
+        read_json(arguments.out / "search.json") if arguments.searched else search(parts, config, plan, arguments.out)
+    )
     states = [one["state"] for one in facts["trials"]]
     print(f"{len(states)} trials:", ", ".join(f"{states.count(one)} {one}" for one in dict.fromkeys(states)))
     space = Space(tuple(facts["space"]["size"]))

@@ -6,6 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from plait.errors import EncoderError, setting
+from plait.processes import on_own_gpu
 from plait.progress import say
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ def pick_device(device: str) -> torch.device:
     if device != "auto":
         try:
             torch.empty(0, device=device)
-            return torch.device(device)
+            return on_own_gpu(torch.device(device))
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
             raise EncoderError(f"device '{device}' cannot be used: {reason}; try {setting('device=auto')}") from None
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return on_own_gpu(torch.device("cuda"))
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 

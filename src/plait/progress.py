@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from plait.processes import is_first
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,15 +26,23 @@ def console() -> Console:
 
 
 def say(message: str) -> None:
-    """Print one line to standard error, in a log too."""
+    """Print one line to standard error, in a log too; of several processes the first does."""
+    if not is_first():
+        return
     sys.stderr.write(message.rstrip() + "\n")
     sys.stderr.flush()
+
+
+def show(result: object) -> None:
+    """Print one line to standard output: what the command made. Of several processes the first does."""
+    if is_first():
+        print(result)
 
 
 @contextmanager
 def bar(label: str, total: int) -> Iterator[Callable[[float], None]]:
     """Yield ``advance(n)`` of a progress bar with rate and time left; off a terminal it does nothing."""
-    if not sys.stderr.isatty() or total <= 0:
+    if not sys.stderr.isatty() or total <= 0 or not is_first():
         yield lambda n: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

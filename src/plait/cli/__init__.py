@@ -28,6 +28,9 @@ from plait.cli.search import search
 from plait.cli.serve import serve
 from plait.cli.tune import tune
 from plait.errors import PlaitError, spoken_by_flags
+from plait.processes import alone, understood
+
+TOGETHER = ("fit", "compare", "tune")  # what several processes can do together
 
 app = typer.Typer(
     name="plait",
@@ -67,11 +70,15 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Options of every command."""
+    command = context.invoked_subcommand
+    if command not in TOGETHER:
+        alone(str(command))
 
 
 STOPPED = 130
@@ -82,7 +89,7 @@ def main() -> None:
     # Read when PyTorch is imported. Threads that wait by spinning are starved by any busy process beside them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with spoken_by_flags():
+        with spoken_by_flags(), understood():
             app()
     except PlaitError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -27,15 +27,19 @@ def compare(
 
     [bold]plait compare train.csv --test test.csv --out comparison[/bold]
     """
+    from plait.processes import first_before_others, is_first
     from plait.progress import say
     from plait.report.write import claim, print_table, write_comparison
 
     settings = settings_of(preset, config, set_, strict)
     given = {"data": data, "val": val, "test": test, "seeds": seeds, "allow_seen": allow_seen}
-    inputs = claim(out, {"command": "compare", **given, "config": settings.model_dump()}, overwrite)
+    with first_before_others() as first:
+        words = {"command": "compare", **given, "config": settings.model_dump()}
+        inputs = claim(out, words, overwrite) if first else {}
     from plait.pipeline.compare import compare as run
 
     evaluation = run(data, test, settings, val, seeds, allow_seen)
     say(f"encoded {evaluation.encoded:,} new inputs; the others came from the feature store")
-    print_table(evaluation)
-    write_comparison(evaluation, out, inputs)
+    if is_first():
+        print_table(evaluation)
+        write_comparison(evaluation, out, inputs)

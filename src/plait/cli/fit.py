@@ -33,7 +33,8 @@ def fit(
     [bold]plait fit train.csv --out run --max-ms 20[/bold]  (the best that answers a row within 20 ms on this machine)
     [bold]plait fit train.csv --out run --set data.test_fraction=0[/bold]  (train on every row)
     """
-    from plait.progress import say
+    from plait.processes import is_first
+    from plait.progress import say, show
 
     limits = {"max_ms": max_ms, "max_mb": max_mb}
     given = [f"{key}={value}" for key, value in limits.items() if value is not None]
@@ -50,11 +51,12 @@ def fit(
     parts = divide(data, settings, val=val, test=test, modalities=modalities, learnt=learnt_by(settings, modalities))
     classifier = Classifier(settings).fit(parts.train, val=parts.val)
     figure = measure_apart(classifier, parts.test) if parts.test is not None else ""
-    classifier.save(out, overwrite)
+    if is_first():
+        classifier.save(out, overwrite)
     known = classifier.metrics_
     size = f"{known['rows']:,} rows, {known['classes']} classes, {known['seconds']:.1f} s"
     cost = f", {known['cost']}" if "cost" in known else ""
     say(f"{classifier.engine_.model} ({known['note']}): {size}{cost}")
     if figure:
         say(figure)
-    print(out)
+    show(out)

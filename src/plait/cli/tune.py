@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from plait.cli.options import ConfigFile, Data, Overwrite, Preset, Set, Test, Val, settings_of
+from plait.processes import alone
+from plait.progress import show
 
 if TYPE_CHECKING:
     from plait.config import Config
@@ -88,10 +90,11 @@ def tune_static(
     """
     from plait.training.encoders.tuner import distil_text
 
+    alone("tune static")
     settings = settings_of(preset, config, set_, strict=False)
     parts = _Rows(data, val, test).divide(settings, "text", labelled=False)
     _tell("static text encoder", distil_text(parts.train, parts.val, settings, out, overwrite))
-    print(out)
+    show(out)
 
 
 @tune.command("joint")
@@ -115,6 +118,7 @@ def tune_joint(
     """
     from plait.pipeline.space import tune_space
 
+    alone("tune joint")
     settings = settings_of(preset, config, set_, strict=False)
     _tell_space(
         tune_space(_Rows(data, val, test).divide(settings, *SIDES, labelled=False), settings, out, overwrite), out
@@ -143,6 +147,7 @@ def tune_caption(
     from plait.pipeline import captions
     from plait.progress import say
 
+    alone("tune caption")
     settings = settings_of(preset, config, set_, strict=False)
     facts = captions.tune_caption(
         _Rows(data, val, test).divide(settings, *SIDES, labelled=False), settings, out, overwrite
@@ -153,7 +158,7 @@ def tune_caption(
         f"captioner: {facts['rows']['train']:,} rows, {len(facts['curve'])} epochs, {facts['seconds']:.0f} s; CIDEr "
         f"{rows['cider']:.3f} and {100 * rows['distinct']:.0f} % distinct captions on {held} rows"
     )
-    print(out)
+    show(out)
 
 
 class _Rows(NamedTuple):
@@ -184,7 +189,7 @@ def _tune(modality: str, rows: _Rows, out: Path, config: Config, overwrite: bool
     found = measure_gain(parts, config, modality, out)
     if found is not None:
         say(found.line())
-    print(out)
+    show(out)
 
 
 def _tune_on_pairs(rows: _Rows, out: Path, config: Config, overwrite: bool) -> bool:
@@ -206,7 +211,7 @@ def _tune_on_pairs(rows: _Rows, out: Path, config: Config, overwrite: bool) -> b
     if held is None:
         pairs, held = hold_out(pairs, config.data.val_fraction, config.seed)
     _tell("text encoder", tune_on_text_pairs(pairs, held, config, out, overwrite))
-    print(out)
+    show(out)
     return True
 
 
@@ -237,4 +242,4 @@ def _tell_space(facts: dict[str, Any], out: Path) -> None:
             words = way.replace("_1k", ", bags of 1,000").replace("_", " ")
             shares = ", ".join(f"R@{cut} {100 * found[f'recall@{cut}']:.1f}" for cut in (1, 5, 10))
             say(f"{kind:<5} {words:<30} {shares}, median rank {found['median_rank']:g}")
-    print(out)
+    show(out)

@@ -23,6 +23,7 @@ from plait.encoders.pair import EncoderPair
 from plait.features.costs import evenly
 from plait.features.gather import Cache, Memory, gather
 from plait.features.store import FLUSH_ROWS, FeatureStore
+from plait.processes import mine, wait
 from plait.progress import bar
 
 WORKERS = 16  # threads that decode, at most
@@ -67,7 +68,10 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
             cache = Memory(len(by_hash), encoder.dim, store)
         else:
             cache = store.table(encoder.fingerprint, encoder.name)
-        new = sorted(cache.missing(list(by_hash)), key=lambda v: len(by_hash[v]), reverse=True)
+        new = cache.missing(list(by_hash))
+        if cache.shared:
+            new = [value for value in new if mine(value)]
+        new.sort(key=lambda value: len(by_hash[value]), reverse=True)
         single = partial(_single_texts, encoder, by_hash, new)
         with _timed(store, encoder, len(new), single), bar(f"encode text ({encoder.name})", len(new)) as advance:
             for chunk in _chunks(new, FLUSH_ROWS):
@@ -75,6 +79,9 @@ def encode_texts(encoders: Sequence[TextEncoder], pairs: Pairs, store: FeatureSt
                 vectors = encoder.encode([by_hash[value] for value in chunk])
                 cache.append(chunk, vectors, [None] * len(chunk))
                 advance(len(chunk))
+        if cache.shared:
+            wait()
+            cache.renew()
         caches.append((cache, encoder.dim))
         encoded += 0 if encoder.quick else len(new)
     return Features(gather(caches, hashes, store), pairs.has_text, encoded, time.perf_counter() - start)
@@ -90,13 +97,16 @@ def encode_images(
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
     table = f"{encoder.fingerprint}-{DECODING}"
     cache: Cache = store.table(table, encoder.name) if store is not None else Memory(len(first_row), encoder.dim)
-    new = sorted(first_row[value] for value in cache.missing(list(first_row)))
+    new = sorted(first_row[value] for value in cache.missing(list(first_row)) if not cache.shared or mine(value))
     single = partial(_single_images, encoder, pairs, new)
     with _timed(store, encoder, len(new), single), bar("encode images", len(new)) as advance:
         for chunk in _encoded_chunks(encoder, pairs, new, batch, workers):
             values = [hashes[row] for row in chunk.rows]
             cache.append([v for v in values if v is not None], chunk.vectors, chunk.reasons)
             advance(len(chunk.rows))
+    if cache.shared:
+        wait()
+        cache.renew()
     known = cache.problems()
     reasons.update({row: known[value] for row, value in enumerate(hashes) if value is not None and value in known})
     present = np.array([value is not None for value in hashes], bool)

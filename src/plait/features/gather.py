@@ -16,7 +16,11 @@ Hashes = Sequence[bytes | None]
 
 
 class Cache(Protocol):
-    """What is known of the inputs of one encoder."""
+    """What is known of the inputs of one encoder; `shared` by the processes that encode together, or each one's own."""
+
+    shared: bool
+
+    def renew(self) -> None: ...
 
     def missing(self, hashes: Sequence[bytes]) -> list[bytes]: ...
 
@@ -34,10 +38,15 @@ class Memory:
         store: whose limit of memory holds; None: no limit.
     """
 
+    shared = False
+
     def __init__(self, rows: int, dim: int, store: FeatureStore | None = None):
         self._places: dict[bytes, int] = {}
         self._problems: dict[bytes, str] = {}
         self._vectors = _new(rows, dim, store)
+
+    def renew(self) -> None:
+        """Nobody else adds to it."""
 
     def missing(self, hashes: Sequence[bytes]) -> list[bytes]:
         return [value for value in hashes if value not in self._places]

@@ -35,15 +35,16 @@ class FeatureStore:
 
     Args:
         folder: where the tables are; None for the user's cache folder.
+        shared: processes that train together share it, and each encodes a part of what is new.
         memory_mb: megabytes of features, above which those of many rows stay on disk; None: they never do.
 
     Attributes:
         costs: what encoders cost, measured while they encode for this store.
     """
 
-    def __init__(self, folder: str | Path | None = None, memory_mb: float | None = None):
+    def __init__(self, folder: str | Path | None = None, memory_mb: float | None = None, shared: bool = True):
         self.folder = Path(folder) if folder else cache_folder()
-        self.memory_mb = memory_mb
+        self.memory_mb, self.shared = memory_mb, shared
         self.costs = Costs(self.folder / "costs")
 
     def table(self, fingerprint: str, encoder: str = "") -> FeatureTable:
@@ -56,7 +57,7 @@ class FeatureStore:
         if encoder:
             with suppress(OSError):  # for people only
                 write_json(name_of(path), {"encoder": encoder})
-        return FeatureTable(path)
+        return FeatureTable(path, self.shared)
 
 
 def name_of(table: Path) -> Path:
@@ -67,14 +68,18 @@ def name_of(table: Path) -> Path:
 class FeatureTable:
     """Features of one encoder: ``hash`` (16 bytes), ``vector`` (dim float32), ``problem`` (why there is none)."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, shared: bool = False):
+        self.path, self.shared = path, shared
         self._hashes: Hashes | None = None
 
     def missing(self, hashes: Sequence[bytes]) -> list[bytes]:
         """Those of the given inputs that have no features yet. Raises StoreError where the table is damaged."""
         rows = self._rows(hashes)
         return [value for value, row in zip(hashes, rows, strict=True) if row < 0]
+
+    def renew(self) -> None:
+        """Look anew at what others have added."""
+        self._hashes = None
 
     def __len__(self) -> int:
         return int(self._read(self._open().count_rows)) if self._exists() else 0

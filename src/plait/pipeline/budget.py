@@ -21,6 +21,7 @@ from plait.fusion.inputs import HeadInputs, logits
 from plait.fusion.model import Model
 from plait.fusion.spec import modalities_of
 from plait.pipeline.prepare import Preparation
+from plait.processes import gathered
 from plait.progress import say
 from plait.training.encoders.folder import facts_of
 from plait.training.heads.fitter import FittedModel
@@ -84,7 +85,7 @@ def _measure(prepared: Preparation, encoders: Sequence[ImageEncoder | TextEncode
         return
     rows = prepared.train_pairs.select(evenly(range(len(prepared.train_pairs)), FEW))
     with tempfile.TemporaryDirectory() as folder:
-        scratch = FeatureStore(folder)
+        scratch = FeatureStore(folder, shared=False)
         scratch.costs = prepared.store.costs
         for one in unknown:
             if one.modality == "image":
@@ -152,5 +153,5 @@ def best_of(prepared: Preparation, fits: Mapping[str, FittedModel]) -> tuple[Fit
         assert cost is not None  # encoders are open here
         costs[name] = cost
         say(f"{name}: {words(cost)}{'' if budget.share(cost) <= 1 else ', over the budget'}")
-    best = best_within(budget, losses, costs)
+    best = gathered(best_within(budget, losses, costs))[0]  # what one process measures another may not
     return fits[best], costs[best]

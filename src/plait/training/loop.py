@@ -12,9 +12,11 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.nn import functional as F
 
 from plait.config import Precision
 from plait.files import replacing
+from plait.processes import add_up, count, is_first, number, per_machine, wait
 from plait.progress import bar, hushed, say
 from plait.training.seeds import Curve
 
@@ -109,7 +111,8 @@ class SeedEpochs(Callback):
         self.seed = seed
 
     def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
-        torch.manual_seed(self.seed * 100_003 + trainer.current_epoch)
+        # Of several processes each draws what is dropped from its own share of a batch.
+        torch.manual_seed(self.seed * 100_003 + trainer.current_epoch + 1_000_003 * number())
 
 
 class _Checkpoint(Callback):
@@ -119,6 +122,9 @@ class _Checkpoint(Callback):
         self.path = path
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        if not is_first():
+            trainer.save_checkpoint(self.path)  # which the first process alone writes, but all take part in
+            return
         with replacing(self.path) as part:
             trainer.save_checkpoint(part)
 
@@ -161,7 +167,7 @@ def run_trainer(
         trainer = lightning.Trainer(
             max_epochs=loop.epochs,
             accelerator=accelerator,
-            devices=[device.index] if device.index is not None else 1,
+            **_processes(device),
             precision=lightning_precision(loop.precision, device),
             accumulate_grad_batches=loop.accumulate,
             reload_dataloaders_every_n_epochs=int(loop.reload),
@@ -183,6 +189,44 @@ def run_trainer(
         for callback in callbacks if resume else []:
             if isinstance(callback, KeepBest):
                 callback.on_train_end(trainer, task)
+
+
+def _processes(device: torch.device) -> dict[str, Any]:
+    """How many devices a trainer has, and how they work together; batches are shared out by who makes them."""
+    if count() == 1:
+        return {"devices": [device.index] if device.index is not None else 1}
+    from lightning.pytorch.strategies import DDPStrategy
+
+    wait()  # so that everyone has joined the group, which the strategy then takes over
+    return {
+        "devices": per_machine(), "num_nodes": count() // per_machine(), "use_distributed_sampler": False,
+        "strategy": DDPStrategy(find_unused_parameters=True),
+    }  # fmt: skip
+
+
+class Judged:
+    """Loss and accuracy over the validation rows of all processes, each row counted once."""
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros(3, dtype=torch.float64)
+
+    def add(self, logits: Tensor, targets: Tensor) -> None:
+        """Count a batch: (B, K) and (B,)."""
+        loss = F.cross_entropy(logits, targets, reduction="sum")
+        right = (logits.argmax(1) == targets).sum()
+        self._sums += torch.stack([loss.double(), right.double(), loss.new_full((), len(targets)).double()]).cpu()
+
+    def found(self) -> dict[str, Tensor]:
+        """Of the rows since it was last asked; as tensors, which Lightning logs."""
+        loss, right, rows = add_up(self._sums)
+        self._sums = torch.zeros(3, dtype=torch.float64)
+        return {"val_loss": (loss / rows).float(), "val_accuracy": (right / rows).float()} if rows else {}
+
+
+def nothing_learnt(module: torch.nn.Module) -> Tensor:
+    """A loss without a slope, for a process whose share of a batch has no rows while the others' have."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.stack([parameter.sum() for parameter in learning]).sum() * 0
 
 
 def lightning_precision(precision: Precision, device: torch.device) -> Any:

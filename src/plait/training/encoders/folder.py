@@ -12,6 +12,7 @@ from typing import Any
 from plait.data.sketch import Sketch
 from plait.errors import RunError, option
 from plait.files import blamed_on, read_json, replacing_folder, require_free, write_json
+from plait.processes import first_before_others
 from plait.progress import say
 
 FACTS = "tuning.json"
@@ -34,8 +35,15 @@ class Training:
     def __init__(self, folder: Path, key: str, overwrite: bool = False):
         self.folder, self.key = folder, key
         self.work = folder.with_name(f".{folder.name}.training")
-        require_free(folder, overwrite)
-        if self.work.is_dir() and self._kept_key() != key:
+        with first_before_others() as first:
+            if first:
+                self._claim(overwrite)
+        if self.resumes:
+            say(f"going on with the unfinished training in '{self.work}'")
+
+    def _claim(self, overwrite: bool) -> None:
+        require_free(self.folder, overwrite)
+        if self.work.is_dir() and self._kept_key() != self.key:
             if not overwrite:
                 anew = option("--overwrite", "overwrite=True")
                 raise RunError(
@@ -43,11 +51,9 @@ class Training:
                     f"go on with it, choose another folder, or start anew with {anew}"
                 )
             shutil.rmtree(self.work)
-        with blamed_on(folder):
+        with blamed_on(self.folder):
             self.work.mkdir(parents=True, exist_ok=True)
-            (self.work / KEY).write_text(json.dumps(key), "utf-8")
-        if self.resumes:
-            say(f"going on with the unfinished training in '{self.work}'")
+            (self.work / KEY).write_text(json.dumps(self.key), "utf-8")
 
     @property
     def checkpoint(self) -> Path:
@@ -62,11 +68,13 @@ class Training:
     def finish(self, write: Callable[[Path], Any], facts: Mapping[str, Any], seen: Sketch) -> None:
         """Let `write` fill the folder, add the facts and what rows were seen, put it in place, and remove the
         unfinished training."""
-        with blamed_on(self.folder), replacing_folder(self.folder) as model:
-            write(model)
-            write_json(model / FACTS, dict(facts))
-            seen.save(model)
-        shutil.rmtree(self.work)
+        with first_before_others() as first:
+            if first:
+                with blamed_on(self.folder), replacing_folder(self.folder) as model:
+                    write(model)
+                    write_json(model / FACTS, dict(facts))
+                    seen.save(model)
+                shutil.rmtree(self.work)
 
     def _kept_key(self) -> str | None:
         return str(read_json(self.work / KEY))

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from plait.config import ImageConfig, ImageTrainConfig, Stage
 from plait.encoders.image import create_model, data_config, normalise, require_size
 from plait.errors import DataError, EncoderError, setting
+from plait.processes import count, gathered
 from plait.progress import bar
 from plait.training.encoders.images import Draws, Images, Rows, batches, stack
 from plait.training.encoders.layers import freeze, train_mode
@@ -27,7 +28,7 @@ from plait.training.encoders.memory import needs_memory
 from plait.training.encoders.probe import fit_probe
 from plait.training.encoders.resolution import Seen, probe_sides, side_to_tune_at
 from plait.training.encoders.stages import plan, stage_at
-from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
+from plait.training.loop import Judged, KeepBest, Loop, SeedEpochs, nothing_learnt, run_trainer
 from plait.training.seeds import Curve, seeded, warm_cosine
 
 LR = {True: 2e-4, False: 2e-3}  # from pretrained weights, from random ones
@@ -125,7 +126,9 @@ def _pooled(
                 maps = model.forward_features(normalise(pixels.to(device), settings))
                 features.append(model.forward_head(maps, pre_logits=True).float().cpu())
                 read.append(part)
-    return torch.cat(features).clone(), rows.targets[torch.cat(read)]
+    found = gathered((torch.cat(features).clone(), torch.cat(read))) if features else gathered(None)
+    parts = [part for part in found if part is not None]
+    return torch.cat([part[0] for part in parts]), rows.targets[torch.cat([part[1] for part in parts])]
 
 
 def _lr(config: ImageConfig) -> float:
@@ -186,6 +189,7 @@ class _Task(lightning.LightningModule):
 
             self.ema = ModelEmaV3(model, decay=self.options.ema, use_warmup=True)
         self.rows = data.train.pairs.has_image.nonzero()[0]
+        self.judged = Judged()
 
     @property
     def stage(self) -> Stage:
@@ -210,11 +214,11 @@ class _Task(lightning.LightningModule):
 
     def training_step(self, batch: Any, _: int) -> Tensor | None:
         pixels, rows = batch
-        if len(rows) < 2:
-            return None  # batch normalisation needs two
+        if len(rows) < 2:  # batch normalisation needs two
+            return nothing_learnt(self.model) if count() > 1 else None
         targets = self.data.train.targets.to(pixels.device)[rows]
         loss = self.loss(normalise(pixels, self.data.settings), targets)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(targets))
         return loss
 
     def loss(self, images: Tensor, targets: Tensor) -> Tensor:
@@ -239,9 +243,10 @@ class _Task(lightning.LightningModule):
             return
         targets = self.data.val.targets.to(pixels.device)[rows]
         model = self.ema.module if self.ema is not None else self.model
-        logits = model(normalise(pixels, self.data.settings))
-        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
-        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
+        self.judged.add(model(normalise(pixels, self.data.settings)), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.judged.found())
 
     def configure_optimizers(self) -> Any:
         from timm.optim._param_groups import param_groups_layer_decay

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from plait.config import Stage
 from plait.data.images import image_ref, open_image
 from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem, problems_of
 from plait.encoders.pixels import Preprocessing
+from plait.processes import count, share
 from plait.progress import bar
 from plait.training.seeds import seeded
 
@@ -147,15 +148,30 @@ class Draws(Sampler[tuple[int, int]]):
         yield from zip(order.tolist(), rng.integers(0, 2**31, len(order)).tolist(), strict=True)
 
 
+class Shared(Sampler[list[Any]]):
+    """This process's share of each batch: a batch is of all processes together."""
+
+    def __init__(self, items: Sampler[Any] | Sequence[int], batch: int, drop_last: bool):
+        self.whole = BatchSampler(items, batch, drop_last)
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for batch in self.whole:
+            yield list(share(batch))
+
+
 def batches(images: Dataset[Any], sampler: Sampler[Any] | Sequence[int], batch: int, workers: int | None, collate: Any,
             training: bool) -> DataLoader[Any]:  # fmt: skip
     """A loader that decodes in worker processes."""
     rows = len(sampler)  # type: ignore[arg-type]
     if workers is None:
         workers = 0 if rows < 4 * batch else max(1, min(8, (cpu_count() or 2) - 1))
-    drop = training and rows > batch and 0 < rows % batch < SMALLEST_BATCH
+    drop = training and rows > batch and 0 < rows % batch < SMALLEST_BATCH * count()
+    shared = Shared(sampler, batch, drop)
     return DataLoader(
-        images, batch, sampler=sampler, num_workers=workers, collate_fn=collate, drop_last=drop,
+        images, batch_sampler=shared, num_workers=workers, collate_fn=collate,
         pin_memory=torch.cuda.is_available(), generator=torch.Generator(),  # so as not to draw from the global one
     )  # fmt: skip
 

@@ -13,7 +13,6 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from plait.config import Config, JointConfig, Layers, Stage
 from plait.data.pairs import Pairs
@@ -30,7 +29,7 @@ from plait.training.encoders.memory import needs_memory
 from plait.training.encoders.stages import plan
 from plait.training.heads.loss import row_losses
 from plait.training.heads.practice import Practice
-from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
+from plait.training.loop import Judged, KeepBest, Loop, SeedEpochs, run_trainer
 from plait.training.seeds import Curve, seeded, warm_cosine
 
 CLIP = 1.0  # longest gradient
@@ -181,6 +180,7 @@ class _Task(lightning.LightningModule):
         super().__init__()
         self.network, self.train_rows, self.val_rows, self.config = network, train, val, config
         self.practice = Practice(config.head.modality_dropout)
+        self.judged = Judged()
 
     @property
     def options(self) -> JointConfig:
@@ -246,15 +246,18 @@ class _Task(lightning.LightningModule):
         features, present, targets = self._step(self.train_rows, batch)
         features, present = self.practice.apply(features, present)
         loss = row_losses(self.network.head, features, present, targets, self.options.label_smoothing)[1].mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(targets))
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:
+        if not len(batch[0]):
+            return
         features, present, targets = self._step(self.val_rows, batch)
         with in_32_bits(self.device):
-            logits = self.network.head(features, present)
-        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
-        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
+            self.judged.add(self.network.head(features, present), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.judged.found())
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         self.clip_gradients(optimizer, gradient_clip_val=CLIP, gradient_clip_algorithm="norm")

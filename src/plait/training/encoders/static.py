@@ -154,7 +154,7 @@ class _Task(lightning.LightningModule):
 
     def training_step(self, batch: Any, _: int) -> Tensor:
         loss = self.distance(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[1]))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch[1]))
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:

@@ -22,9 +22,10 @@ from plait.config import TextConfig, TextTrainConfig
 from plait.devices import in_32_bits
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError, setting
+from plait.processes import gathered
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
-from plait.training.encoders.tokens import Batches, ByClass, Tokens, at_random, in_order, tokenise
-from plait.training.loop import KeepBest, SeedEpochs, run_trainer
+from plait.training.encoders.tokens import Batches, ByClass, Tokens, at_random, in_order, shared, tokenise
+from plait.training.loop import Judged, KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture_of_classes
 from plait.training.seeds import Curve, seeded
 
@@ -129,29 +130,32 @@ class _Task(TextTask):
         # Entries of unit vectors are small, and a classifier of them would learn slowly.
         self.scale = math.sqrt(width) if type(model[-1]).__name__ == "Normalize" else 1.0
         # (class, taken for) and how often, in this epoch and in the one before: at most N entries each.
+        self.judged = Judged()
         self.confused: Counter[tuple[int, int]] = Counter()
         self.before: Counter[tuple[int, int]] = Counter()
 
     def train_dataloader(self) -> _Batches:
         tokens, size = self.train_rows.tokens, self.options.batch
         if self.options.per_class == 1:
-            return _Batches(tokens, at_random(tokens.lengths, size, self.generator()))
+            return _Batches(tokens, shared(at_random(tokens.lengths, size, self.generator())))
         by_class = ByClass(self.train_rows.targets.tolist(), self.options.per_class, self.options.hard)
         near: dict[int, list[int]] = {}
         for (number, taken_for), count in sorted(self.before.items()):
             near.setdefault(number, []).extend([taken_for] * count)
-        return _Batches(tokens, by_class.batches(size, near, self.generator()))
+        return _Batches(tokens, shared(by_class.batches(size, near, self.generator())))
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self.confused = Counter()
 
     def on_train_epoch_end(self) -> None:
+        # What to put together next must be the same in all processes.
+        self.confused = sum(gathered(self.confused), Counter())
         self.before = self.confused
 
     def val_dataloader(self) -> _Batches:
         tokens = self.val_rows.tokens
-        return _Batches(tokens, in_order(tokens.lengths, self.options.batch))
+        return _Batches(tokens, shared(in_order(tokens.lengths, self.options.batch)))
 
     @property
     def steps(self) -> int:
@@ -173,7 +177,7 @@ class _Task(TextTask):
         weight = options.classify / self.total or 1.0
         loss = weight * F.cross_entropy(logits, targets, label_smoothing=options.label_smoothing)
         loss = loss + mixture_of_classes(vectors, targets, options.angle) / self.total
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(targets))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(targets))
         answers = logits.argmax(1)
         wrong = answers != targets
         self.confused.update(zip(targets[wrong].tolist(), answers[wrong].tolist(), strict=True))
@@ -182,9 +186,11 @@ class _Task(TextTask):
     def validation_step(self, batch: Any, _: int) -> None:
         parts, rows = batch
         targets = self.val_rows.targets[rows.cpu()].to(self.device)
-        logits = self.logits(self.vectors(parts))
-        self.log("val_loss", F.cross_entropy(logits, targets), batch_size=len(targets))
-        self.log("val_accuracy", (logits.argmax(1) == targets).float().mean(), batch_size=len(targets))
+        if len(rows):
+            self.judged.add(self.logits(self.vectors(parts)), targets)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.judged.found())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["confused"] = [(*pair, count) for pair, count in self.confused.items()]

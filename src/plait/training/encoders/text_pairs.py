@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from plait.config import TextConfig, TextTrainConfig
 from plait.data.text_pairs import TextPairs
 from plait.encoders.text import SentenceEncoder
+from plait.processes import gathered
 from plait.training.encoders.text import TunedText
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
-from plait.training.encoders.tokens import Batches, at_random, in_order, tokenise
+from plait.training.encoders.tokens import Batches, at_random, in_order, shared, tokenise
 from plait.training.loop import KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture
 from plait.training.seeds import seeded
@@ -107,25 +108,28 @@ class _Task(TextTask):
 
     def train_dataloader(self) -> _Loader:
         pairs = self.train_pairs
-        return _Loader(pairs, at_random(pairs.lengths, pairs.batch, self.generator()))
+        return _Loader(pairs, shared(at_random(pairs.lengths, pairs.batch, self.generator())))
 
     def val_dataloader(self) -> _Loader:
-        return _Loader(self.val_pairs, in_order(self.val_pairs.lengths, self.val_pairs.batch))
+        return _Loader(self.val_pairs, shared(in_order(self.val_pairs.lengths, self.val_pairs.batch)))
 
     def training_step(self, batch: Any, _: int) -> Tensor:
         parts, (left, right), scores = batch
         vectors = self.vectors(parts)
         loss = mixture(vectors[left], vectors[right], scores, self.options.angle) / self.total
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(scores))
+        self.log("train_loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(scores))
         return loss
 
     def validation_step(self, batch: Any, _: int) -> None:
         parts, (left, right), scores = batch
+        if not len(scores):
+            return
         vectors = self.vectors(parts)
         self.found.append((F.cosine_similarity(vectors[left], vectors[right]), scores))
 
     def on_validation_epoch_end(self) -> None:
-        cosines, scores = (torch.cat(parts) for parts in zip(*self.found, strict=True))
+        found = [part for parts in gathered([(one.cpu(), other.cpu()) for one, other in self.found]) for part in parts]
+        cosines, scores = (torch.cat(parts) for parts in zip(*found, strict=True))
         self.found = []
         correlation = _correlation(cosines, scores)
         self.log("val_spearman", correlation)

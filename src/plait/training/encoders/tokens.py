@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from plait.encoders.prompts import prompted
+from plait.processes import count, share
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -138,6 +139,17 @@ class ByClass:
             members[self.classes[row]].append(row)
         groups = [group for rows in members.values() for group in _cut(rows, self.group)]
         return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+
+
+def shared(batches: Batches) -> Batches:
+    """This process's share of each batch; one of fewer rows than there are processes goes to the one before it."""
+    whole: Batches = []
+    for batch in batches:
+        if whole and len(batch) < count():
+            whole[-1] = whole[-1] + batch
+        else:
+            whole.append(batch)
+    return [list(share(batch)) for batch in whole]
 
 
 def _cut(rows: list[int], size: int) -> Batches:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from plait.config import TrainConfig
 from plait.fusion.inputs import HeadInputs, logits, on
+from plait.processes import add_up, count, number
 from plait.progress import bar
 from plait.training.heads.batches import batches
 from plait.training.heads.logistic import Answers
@@ -72,6 +73,7 @@ class AdamW:
         """One step down a loss of the parameters."""
         self._gradient.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
+        add_up(self._gradient)
         self.steps += 1
         first, second = BETAS
         self._mean.lerp_(self._gradient, 1 - first)
@@ -164,18 +166,23 @@ def train(
     optimiser, schedule = AdamW(copies.parameters(), config.weight_decay), Schedule(rows, config)
     best = Best(optimiser.weights)
     curve: Curve = []
-    with seeded(seed), bar(label, config.epochs) as advance:
+    # Of several processes each computes its share of every batch, and hides and drops of it what it draws itself.
+    with seeded(seed + number()), bar(label, config.epochs) as advance:
         while len(curve) < schedule.epochs:
             copies.train()
             total = 0.0
             for inputs, part in batches(data[0], schedule.batch, generator):
                 answers = data[1].select(part)
-                weights = (keep[:, part] * answers.weights).to(device)
-                known = (on(inputs.features, device), on(inputs.present, device), answers.targets.to(device))
-                loss = _loss(copies, (*known, weights), smoothing)
+                weights = keep[:, part] * answers.weights
+                weights /= (weights > 0).sum(1, keepdim=True).clamp_min(1)
+                here = slice(number(), None, count())
+                mine, targets = inputs.rows(here), answers.targets[here].to(device)
+                known = (on(mine.features, device), on(mine.present, device), targets)
+                loss = _loss(copies, (*known, weights[:, here].to(device)), smoothing)
                 optimiser.step(loss, schedule.rate(optimiser.steps))
                 total += loss.item() / len(copies.heads) * len(part)
                 advance(1 / schedule.steps)
+            total = add_up(torch.tensor(total, dtype=torch.float64)).item()
             found = {"train_loss": total / rows, **_validated(copies.heads[0], val, device)}
             curve.append({"epoch": len(curve) + 1, **found})
             best.see(found.get("val_loss", -len(curve)))
@@ -197,12 +204,14 @@ Batch = tuple[dict[str, Tensor], dict[str, Tensor], Tensor, Tensor]  # features,
 def _loss(copies: Copies, batch: Batch, smoothing: float) -> Tensor:
     """The sum of the copies' mean losses: they share no weights, so each is trained as if alone.
 
-    A weight is 0 where a copy may not learn from the row.
+    A weight is 0 where a copy may not learn from the row; those of a batch are divided by the rows it learns from.
     """
     *known, weights = batch
+    if not weights.shape[1]:  # there are more processes than rows
+        return torch.stack([parameter.sum() for parameter in copies.parameters()]).sum() * 0
     losses = copies(*known, smoothing)
     # Weighted here, for cross_entropy weights the smoothed part of every row by the rare classes, too.
-    loss: Tensor = ((losses * weights).sum(1) / (weights > 0).sum(1).clamp_min(1)).sum()
+    loss: Tensor = (losses * weights).sum()
     return loss
 
 
@@ -211,9 +220,13 @@ def _validated(head: nn.Module, val: tuple[HeadInputs, Answers], device: torch.d
     inputs, answers = val
     if not len(answers.targets):
         return {}
-    found = logits(head, inputs, device)
-    losses = F.cross_entropy(found, answers.targets, reduction="none") * answers.weights
+    rows = torch.arange(len(answers.targets))
+    part = rows.tensor_split(count())[number()]
+    mine = answers.select(part)
+    found = logits(head, inputs if count() == 1 else inputs.rows(part), device) if len(part) else torch.zeros(0, 1)
+    losses = F.cross_entropy(found, mine.targets, reduction="none") * mine.weights
+    right = (found.argmax(1) == mine.targets).sum()
+    loss, right = add_up(torch.stack([losses.double().sum(), right.double()]))
     return {
-        "val_loss": float(losses.sum() / answers.weights.sum().clamp_min(1e-6)),
-        "val_accuracy": float((found.argmax(1) == answers.targets).float().mean()),
-    }
+        "val_loss": float(loss / answers.weights.sum().clamp_min(1e-6)), "val_accuracy": float(right / len(rows))
+    }  # fmt: skip

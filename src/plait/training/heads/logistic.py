@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.fusion.lbfgs import Descent, Function
+from plait.processes import add_up, count, number
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -197,8 +198,14 @@ def solve(
 
 
 def _loss(design: Design, answers: Answers, strength: float, scale: Tensor) -> Function:
-    """The loss and its gradient at weights above a bias (D + 1, K), both divided by `scale`."""
+    """The loss and its gradient at weights above a bias (D + 1, K), both divided by `scale`.
+
+    Of several processes each passes over its share of the rows.
+    """
     share = (answers.weights / answers.weights.sum())[:, None]
+    if count() > 1:
+        rows = torch.arange(len(share)).tensor_split(count())[number()]
+        design, answers, share = design.select(rows), answers.select(rows), share[rows]
     whole: list[Tensor] = []  # in a design that is read at once, it is the same every time
 
     def soft(rows: slice) -> Tensor:
@@ -211,7 +218,7 @@ def _loss(design: Design, answers: Answers, strength: float, scale: Tensor) -> F
     def loss(point: Tensor) -> tuple[float, Tensor]:
         found = point * scale
         weight, bias = found[:-1], found[-1]
-        value, slope = (strength / 2 * (weight**2).sum()).item(), torch.zeros_like(bias)
+        value, slope = 0.0, torch.zeros_like(bias)
 
         def error(rows: slice, answers: Tensor) -> Tensor:
             nonlocal value
@@ -222,8 +229,10 @@ def _loss(design: Design, answers: Answers, strength: float, scale: Tensor) -> F
             slope.add_(found.sum(0))
             return found
 
-        gradient = torch.cat([design.pull(weight, error) + strength * weight, slope[None]])
-        return value, gradient.mul_(scale)
+        gradient = torch.cat([design.pull(weight, error), slope[None]])
+        total = add_up(torch.tensor(value, dtype=torch.float64)).item()
+        add_up(gradient)[:-1].add_(weight, alpha=strength)
+        return total + strength / 2 * (weight**2).sum().item(), gradient.mul_(scale)
 
     return loss
 
