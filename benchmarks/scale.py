@@ -1,11 +1,16 @@
 """What plait does with more rows than memory holds.
 
     python -m benchmarks.scale heads --rows 10000 100000 1000000 --figure docs/scale-heads.png
+    python -m benchmarks.scale jobs RUN TABLE --rows 20000 --engines local ray local ray
+    python -m benchmarks.scale jobs RUN TABLE --rows 200000
 
 `heads` makes features of the default encoders' sizes (1,280 of an image, 384 of a text) of many rows, and trains a
 linear head on all 1,664 side by side and the early head with features on disk, and in memory where `--in-memory` allows
 it: seconds, the most memory the process ever had, and accuracy on the same 20,000 new rows with its interval. Each size
 runs in a process of its own.
+
+`jobs` repeats the rows of a table up to a number, answers them by `plait predict --out FOLDER`, and tells rows a second
+from the end of the first range to that of the last, and the memory of all its processes on the way.
 """
 
 from __future__ import annotations
@@ -14,11 +19,13 @@ import argparse
 import json
 import math
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +43,7 @@ WIDTHS = {"image": 1280, "text": 384}
 CLASSES, VAL, TEST = 24, 5_000, 20_000
 SIGNAL = {"image": 0.07, "text": 0.16}  # of a class's mean, beside noise of 1: neither modality tells all
 MADE = 20_000  # rows at once
+GROUP = 1024  # rows of a row group of a made table
 
 
 def main() -> None:
@@ -49,6 +57,14 @@ def main() -> None:
     one.add_argument("--store", type=Path, help="folder that takes the features")
     one.add_argument("--figure", type=Path)
     one.set_defaults(run=heads)
+    one = kinds.add_parser("jobs")
+    one.add_argument("run_folder", metavar="RUN", type=Path)
+    one.add_argument("table", type=Path)
+    one.add_argument("--rows", type=int, default=20_000)
+    one.add_argument("--range-rows", type=int, default=2048)
+    one.add_argument("--engines", nargs="+", default=["local"], choices=["local", "ray"])
+    one.add_argument("--store", type=Path, help="folder that takes the table and the answers")
+    one.set_defaults(run=lambda arguments: jobs(arguments, arguments.run_folder))
     one = kinds.add_parser("one")
     for name in ("rows", "epochs"):
         one.add_argument(name, type=int)
@@ -171,6 +187,81 @@ def drawn(targets: Tensor, seed: int) -> Iterator[tuple[int, dict[str, np.ndarra
                 for name, width in WIDTHS.items()
             },
         )
+
+
+def jobs(arguments: argparse.Namespace, run: Path) -> None:
+    """A job for each engine in turn, and how many rows a second Ray does of those that the local engine does."""
+    rates: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(dir=arguments.store) as folder:
+        table = repeated(arguments.table, arguments.rows, Path(folder))
+        for number, engine in enumerate(arguments.engines):
+            out = Path(folder) / f"{number}-{engine}"
+            words = [str(run), str(table), "--out", str(out), "--engine", engine]
+            command = [sys.executable, "-m", "plait", "predict", *words, "--range-rows", str(arguments.range_rows)]
+            start = time.time()
+            memory = watched(command)
+            ends = sorted(file.stat().st_mtime for file in out.glob("rows-*.parquet"))
+            rate = (arguments.rows - arguments.range_rows) / (ends[-1] - ends[0])
+            rates.setdefault(engine, []).append(rate)
+            steady = [(when, size) for when, size in memory if ends[0] <= when <= ends[-1]] or memory
+            marks = [f"{steady[int(share * (len(steady) - 1))][1] / 1e9:.2f}" for share in (0, 0.25, 0.5, 0.75, 1)]
+            print(
+                f"{engine:<6} {arguments.rows:,} rows, {rate:.1f} rows/s, first range after {ends[0] - start:.1f} s; "
+                f"GB at the first range, quarter, half, three quarters, end: {', '.join(marks)}",
+                flush=True,
+            )  # fmt: skip
+    if {"local", "ray"} <= set(rates):
+        ratio = statistics.median(rates["ray"]) / statistics.median(rates["local"])
+        print(f"ray / local: {ratio:.3f}")
+
+
+def repeated(table: Path, rows: int, folder: Path) -> Path:
+    """The rows of a table again and again, each with an id of its own, in row groups."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = pq.read_table(table)
+    out = folder / "rows.parquet"
+    place = source.schema.get_field_index("id")
+    with pq.ParquetWriter(out, source.schema.set(place, pa.field("id", pa.string()))) as writer:
+        for first in range(0, rows, GROUP):
+            numbers = np.arange(first, min(first + GROUP, rows))
+            part = source.take(numbers % len(source))
+            writer.write_table(part.set_column(place, "id", pa.array([str(number) for number in numbers])))
+    return out
+
+
+def watched(command: list[str]) -> list[tuple[float, int]]:
+    """Run a command; when, and how many bytes of memory its processes had to themselves or shared (PSS)."""
+    found = []
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        while process.poll() is None:
+            found.append((time.time(), sum(held(pid) for pid in session(process.pid))))
+            time.sleep(1)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
+    return found
+
+
+def session(leader: int) -> list[int]:
+    """Processes descended from one."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found, new = [leader], [leader]
+    while new:
+        new = [pid for pid, parent in parents.items() if parent in new and pid not in found]
+        found += new
+    return found
+
+
+def held(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def draw(found: list[dict[str, Any]], path: Path) -> None:

@@ -110,7 +110,7 @@ def test_each_row_is_seen_once_an_epoch(monkeypatch: pytest.MonkeyPatch, rows: i
             assert all(batch for one in found for batch in one)
 
 
-CONFIG = ("image.size=32", "image.workers=0", "image.train.epochs=400", "image.train.batch=16", "device=cpu")
+CONFIG = ("image.size=32", "image.workers=0", "image.train.epochs=60", "image.train.batch=16", "device=cpu")
 
 
 def command(folder: Path, *more: str) -> list[str]:

@@ -56,7 +56,7 @@ def heads(folder: Path, kind: str) -> dict[str, Any]:
         rows = Task(
             HeadInputs(features, rows.train.present), rows.targets, rows.folds, rows.val, rows.val_targets, 5
         )  # fmt: skip
-    fitter = Fitter(rows, config(f"head.kind={'mlp' if kind == 'mlp' else 'linear'}", "train.epochs=8"))
+    fitter = Fitter(rows, config(f"head.kind={'mlp' if kind == 'mlp' else 'linear'}", "train.epochs=4"))
     fits = {name: fitter.fit(name) for name in ("image", "text", "late", "early")}
     answers = {name: logits(fit.head, rows.val) for name, fit in fits.items()}
     return {
