@@ -28,7 +28,7 @@ def test_a_comparison_on_disk(drawn: Pairs, toy_config: Callable[..., Config], m
         made.append(rows)
         return new(folder, rows, width)
 
-    monkeypatch.setattr(gather.DiskMatrix, "new", watched)
+    monkeypatch.setattr(DiskMatrix, "new", watched)
     config = toy_config("text.model=tfidf", "data.test_fraction=0.4")
     memory = plait.compare(drawn, config=config)
     assert not made

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from plait.features.store import READ_ROWS, FeatureStore, write_error
-from plait.matrix import DiskMatrix
 
 MB = 1 << 20
 COPIES = 3  # of features, that training heads in memory makes at most
@@ -64,8 +63,8 @@ class Memory:
         return np.asarray(self._vectors[[self._places[value] for value in hashes]], np.float32).reshape(-1, dim)
 
 
-def gather(caches: Sequence[tuple[Cache, int]], hashes: Hashes, store: FeatureStore | None) -> np.ndarray | DiskMatrix:
-    """Features of encoders side by side in row order, zeros where there is no hash.
+def gather(caches: Sequence[tuple[Cache, int]], hashes: Hashes, store: FeatureStore | None) -> Any:
+    """Features of encoders side by side in row order, zeros where there is no hash: NumPy's, or a `DiskMatrix`.
 
     Args:
         caches: one an encoder, and how many features it gives.
@@ -74,7 +73,7 @@ def gather(caches: Sequence[tuple[Cache, int]], hashes: Hashes, store: FeatureSt
     if fits(len(hashes), width, store):
         found = [_rows(cache, hashes, dim) for cache, dim in caches]
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
-    out: np.ndarray | DiskMatrix = _new(len(hashes), width, store)
+    out = _new(len(hashes), width, store)
     for first in range(0, len(hashes), READ_ROWS):
         part = hashes[first : first + READ_ROWS]
         _put(out, first, np.concatenate([_rows(cache, part, dim) for cache, dim in caches], axis=1))
@@ -99,6 +98,8 @@ def _rows(cache: Cache, hashes: Hashes, dim: int) -> np.ndarray:
 def _new(rows: int, width: int, store: FeatureStore | None) -> Any:
     if store is None or fits(rows, width, store):
         return np.zeros((rows, width), np.float32)
+    from plait.matrix import DiskMatrix  # which brings PyTorch, that answering does without
+
     try:
         return DiskMatrix.new(store.folder / "features", rows, width)
     except OSError as error:
@@ -106,7 +107,7 @@ def _new(rows: int, width: int, store: FeatureStore | None) -> Any:
 
 
 def _put(matrix: Any, first: int, rows: np.ndarray) -> None:
-    if not isinstance(matrix, DiskMatrix):
+    if isinstance(matrix, np.ndarray):
         matrix[first : first + len(rows)] = rows
         return
     try:
