@@ -13,7 +13,7 @@ from plait.files import digest, read_json, write_json
 from plait.progress import say
 
 REMEMBERED = "opened"  # folder of the store
-FORM = 1  # raised when the same files and settings get another fingerprint
+FORM = 2  # raised when the same files and settings get another fingerprint
 LIBRARIES = ("torch", "timm", "transformers", "sentence-transformers")
 
 

@@ -14,6 +14,7 @@ import torch
 from plait.config import TFIDF, Precision, TextConfig
 from plait.devices import has_bf16_lstm
 from plait.encoders.base import Modality, TextEncoder, computing, fingerprint, in_bf16, quiet
+from plait.encoders.bert import Bert, BertEncoder
 from plait.encoders.pooling import set_padding, set_pooling, set_up_decoder
 from plait.encoders.prompts import prompted
 from plait.encoders.remembered import REMEMBERED, remembered
@@ -55,14 +56,21 @@ class SentenceEncoder:
         self.precision = precision
         self._bf16 = in_bf16(precision, model.device)
         self.dim = int(_dimension(model))
+        self._bert = Bert.of(model)
+        self.fingerprint = self._fingerprint()
+
+    def _fingerprint(self) -> str:
+        model = self.model
+        if self._bert is not None:  # as whoever reads its files tells it
+            return self._bert.fingerprint(self.prompt, self._bf16)
         settings = {
             "modules": [(type(module).__name__, _settings(module)) for module in model.children()],
             "tokenizer": _tokenizer_text(model.tokenizer),
             "max_length": model.max_seq_length,
-            "prompt": prompt,
+            "prompt": self.prompt,
             **({"precision": _bf16_of(model)} if self._bf16 else {}),
         }
-        self.fingerprint = fingerprint(settings, model.state_dict())
+        return fingerprint(settings, model.state_dict())
 
     @property
     def parameters(self) -> int:
@@ -73,6 +81,8 @@ class SentenceEncoder:
         """(B,) texts -> (B, dim) float32."""
         texts, prefix = prompted(self.model, texts, self.prompt)
         with computing(self._bf16, self.model.device):
+            if self._bert is not None and self.model.device.type == "cpu":
+                return self._bert.encode([prefix + text for text in texts])
             vectors = self.model.encode(
                 texts, batch_size=self.batch, prompt=prefix, convert_to_numpy=True, show_progress_bar=False
             )
@@ -90,12 +100,17 @@ class SentenceEncoder:
             self.model.save(str(folder), create_model_card=False, safe_serialization=True)
         return {
             "kind": "sentence", "name": self.name, "prompt": self.prompt, "batch": self.batch,
-            "precision": self.precision,
+            "precision": self.precision, "max_length": self.model.max_seq_length,
         }  # fmt: skip
 
     @classmethod
-    def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
-        """Read what `save` wrote. Raises EncoderError for a module of neither sentence-transformers nor plait."""
+    def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> TextEncoder:
+        """Read what `save` wrote: a plain BERT without the libraries that train it, anything else whole."""
+        return BertEncoder.load(folder, settings, device) or cls.open(folder, settings, device)
+
+    @classmethod
+    def open(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
+        """The whole model. Raises EncoderError for a module of neither sentence-transformers nor plait."""
         _require_plain_modules(folder)
         model = _open_sentence_transformer(str(folder), device)
         precision = settings.get("precision", "32")

@@ -111,7 +111,7 @@ def _measured(
     def write(part: Path) -> dict[str, Any]:
         manifest = _write(engine, part)
         if int8 is not None:
-            quantise(engine.encoders, pairs, part, int8.careful)
+            quantise(engine.encoders.opened(), pairs, part, int8.careful)
         return manifest
 
     def check(part: Path) -> None:
@@ -146,7 +146,7 @@ def _require_fitted(engine: Engine) -> TorchHead:
 
 def _write(engine: Engine, folder: Path) -> dict[str, Any]:
     """Every graph with what belongs to it; returns the manifest."""
-    encoders, parts, head = engine.encoders, dict[str, Any](), _require_fitted(engine)
+    encoders, parts, head = engine.encoders.opened(), dict[str, Any](), _require_fitted(engine)
     if isinstance(encoders.image, TimmEncoder):
         parts["image"] = {"folder": "image", **_image(encoders.image, folder / "image")}
     parts["text"] = [
