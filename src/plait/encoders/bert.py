@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -214,28 +214,29 @@ class BertEncoder:
 
     Args:
         settings: what `SentenceEncoder.save` returned.
+        whole: opens the whole model.
     """
 
     modality: Modality = "text"
     quick = False
 
-    def __init__(self, network: Bert, folder: Path, settings: Mapping[str, Any]):
+    def __init__(self, network: Bert, settings: Mapping[str, Any], whole: Callable[[], Any]):
         self.name, self.prompt = settings["name"], settings["prompt"]
         self.precision: Precision = settings.get("precision", "32")
         self.dim = network.dim
-        self._network, self._folder, self._settings = network, folder, dict(settings)
+        self._network, self._whole = network, whole
         self._device = torch.device("cpu")
         self._bf16 = in_bf16(self.precision, self._device)
         self.fingerprint = network.fingerprint(self.prompt, self._bf16)
         self._opened: Any = None
 
     @classmethod
-    def load(cls, folder: Path, settings: Mapping[str, Any], device: torch.device | str = "cpu") -> BertEncoder | None:
-        """Open what `SentenceEncoder.save` wrote; None where that is not a plain BERT on a CPU with a plain prompt."""
-        if torch.device(device).type != "cpu" or "max_length" not in settings or FIELD in settings["prompt"]:
+    def read(cls, folder: Path, settings: Mapping[str, Any], whole: Callable[[], Any]) -> BertEncoder | None:
+        """Open what `SentenceEncoder.save` wrote; None where that is not a plain BERT with a plain prompt."""
+        if "max_length" not in settings or FIELD in settings["prompt"]:
             return None
         network = Bert.read(folder, settings["max_length"])
-        return None if network is None else cls(network, folder, settings)
+        return None if network is None else cls(network, settings, whole)
 
     @property
     def parameters(self) -> int:
@@ -250,9 +251,7 @@ class BertEncoder:
     def opened(self) -> Any:
         """The whole model, as a `SentenceEncoder`."""
         if self._opened is None:
-            from plait.encoders.text import SentenceEncoder
-
-            self._opened = SentenceEncoder.open(self._folder, self._settings, self._device)
+            self._opened = self._whole()
         return self._opened
 
     def save(self, folder: Path) -> dict[str, Any]:

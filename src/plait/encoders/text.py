@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +107,9 @@ class SentenceEncoder:
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> TextEncoder:
         """Read what `save` wrote: a plain BERT without the libraries that train it, anything else whole."""
-        return BertEncoder.load(folder, settings, device) or cls.open(folder, settings, device)
+        whole = partial(cls.open, folder, settings, device)
+        quick = BertEncoder.read(folder, settings, whole) if torch.device(device).type == "cpu" else None
+        return quick or whole()
 
     @classmethod
     def open(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> SentenceEncoder:
