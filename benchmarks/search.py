@@ -15,6 +15,7 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from plait.config import Config, configure
 from plait.data.partition import divide
 from plait.data.read import read_as
 from plait.encoders.image import create_model, data_config
-from plait.files import read_json
+from plait.files import read_json, write_json
 from plait.search.measure import Stepper, in_turns, params_of
 from plait.search.proxy import Heritage, Proxy, some
 from plait.search.reward import reward
@@ -160,7 +161,11 @@ def contest(arguments: argparse.Namespace, overrides: list[str]) -> None:
     rewards, accuracies = {}, {}
     for name, (network, ratio) in networks.items():
         share = params_of(network.build(facts["classes"])) / size
-        accuracies[name] = [_tested(network, tables, config, seed) for seed in range(arguments.seeds)]
+        kept = Kept(arguments.out / "contest.json", f"{name} {' '.join(overrides)}")
+        accuracies[name] = [
+            kept.get(seed, lambda network=network, seed=seed: _tested(network, tables, config, seed))
+            for seed in range(arguments.seeds)
+        ]
         rewards[name] = [reward(accuracy, ratio, share) for accuracy in accuracies[name]]
         print(
             f"{name:<22} accuracy {_mean(accuracies[name])[0]}, reward {_mean(rewards[name])[0]}, step {ratio:.3f}, "
@@ -170,6 +175,23 @@ def contest(arguments: argparse.Namespace, overrides: list[str]) -> None:
         gain = np.subtract(values["found"], values[REFERENCE])
         print(f"{what} of the one found less the reference's, seed by seed: {_mean(gain)[0]}")
     print("found:", " ".join(found.blocks), f"at {found.size} px")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Accuracies by seed in a file, so that a contest that was stopped goes on."""
+
+    file: Path
+    name: str
+
+    def get(self, seed: int, measure: Callable[[], float]) -> float:
+        """That of a seed, measured where it is not known."""
+        known: dict[str, float] = read_json(self.file) if self.file.exists() else {}
+        key = f"{self.name}, seed {seed}"
+        if key not in known:
+            known[key] = measure()
+            write_json(self.file, known)
+        return known[key]
 
 
 def _step_ratio(stepper: Stepper, found: Network, reference: Network) -> float:
