@@ -47,7 +47,7 @@ NOTES = {"mlp": "concatenation MLP", "towers": "towers", "huse": "HUSE"}
 
 def moved(untuned: EncoderPair, tuned: EncoderPair, modality: str) -> bool:
     """Whether any weight of a modality's encoder is not what it was."""
-    was, now = (pair.image if modality == "image" else pair.text[0] for pair in (untuned, tuned))
+    was, now = (pair.image if modality == "image" else pair.text[0] for pair in (untuned.opened(), tuned.opened()))
     assert isinstance(was, TimmEncoder | SentenceEncoder)
     assert isinstance(now, TimmEncoder | SentenceEncoder)
     before, after = was.model.state_dict(), now.model.state_dict()

@@ -546,4 +546,4 @@ def test_permuted_labels_give_chance_through_tune_and_compare(watched: Watched, 
         return {name: float((one.probabilities.argmax(1) == found.targets)[rows].mean()) for name, one in models}
 
     assert max(accuracies(0, False).values()) < 0.5 + 3.5 * np.sqrt(0.25 / 80)
-    assert accuracies(3, True)["text"] > 0.8
+    assert accuracies(3, True)["text"] > 0.7  # of about 65 rows, so that chance is 3 deviations away

@@ -112,7 +112,7 @@ def test_saved_and_loaded(text_folder: Path, tmp_path: Path, tower: str) -> None
     encoder = tune_text(FEW, VAL, 2, config).encoder
     loaded = SentenceEncoder.load(tmp_path / "saved", encoder.save(tmp_path / "saved"))
     assert loaded.fingerprint == encoder.fingerprint
-    assert (loaded.name, loaded.prompt, loaded.batch) == (str(text_folder), "fresh ", 128)
+    assert (loaded.name, loaded.prompt) == (str(text_folder), "fresh ")
     np.testing.assert_array_equal(loaded.encode(texts), encoder.encode(texts))
     assert np.isfinite(loaded.encode(["soup " * 99])).all()
     np.testing.assert_allclose(loaded.encode(["soup " * 99]), loaded.encode(["soup " * 4]), atol=1e-6)
