@@ -14,6 +14,7 @@ from pathlib import Path
 _HOME = tempfile.mkdtemp(prefix="plait-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
 os.environ.update(HF_HOME=_HOME, PLAIT_CACHE=f"{_HOME}/plait", TOKENIZERS_PARALLELISM="false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # toy models are slower with more, and so are the processes of tests
 for _name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TRANSFORMERS_CACHE"):
     os.environ.pop(_name, None)
 
@@ -29,7 +30,7 @@ from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: 
 from plait.features.store import FeatureStore  # noqa: E402
 from toys import Run, make_image_folder, make_text_folder  # noqa: E402
 
-torch.set_num_threads(1)  # toy models are slower with more
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -71,10 +71,12 @@ def exported(fitted: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 HEADS = [
     ("model=image",),
-    ("model=text", "head.kind=mlp"),
+    pytest.param(("model=text", "head.kind=mlp"), marks=pytest.mark.slow),
     ("model=late", "head.late=weighted"),
     ("model=early",),
-    ("model=early", "head.early=towers", "head.towers.image=[8]", "head.towers.text=[8]"),
+    pytest.param(
+        ("model=early", "head.early=towers", "head.towers.image=[8]", "head.towers.text=[8]"), marks=pytest.mark.slow
+    ),
     ("model=early", "head.early=huse", "head.huse.image=[8]", "head.huse.text=[8]"),
 ]
 
@@ -266,7 +268,7 @@ def test_500_real_pairs(model: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["late", "text"])
+@pytest.mark.parametrize("model", ["late", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_classifier_on_a_gpu_is_left_there(
     model: str, toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
 ) -> None:

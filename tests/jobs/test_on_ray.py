@@ -40,6 +40,7 @@ def local(fitted: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -
     return answers(out)
 
 
+@pytest.mark.slow
 def test_ray_answers_as_this_process_does(local: pa.Table, fitted: Path, table: Path, tmp_path: Path) -> None:
     command = plait_command("predict", fitted, table, "--out", tmp_path, "--range-rows", 10, "--engine", "ray")
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=300)

@@ -119,6 +119,7 @@ def command(folder: Path, *more: str) -> list[str]:
     return ["-m", "plait", "tune", "image", str(folder / "rows.csv"), "--out", str(folder / "out"), *model, *sets]
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_one_alone_goes_on(tmp_path: Path) -> None:
     make_image_folder(tmp_path / "image")
     lines = ["image,label"]
