@@ -77,7 +77,9 @@ HEADS = [
     pytest.param(
         ("model=early", "head.early=towers", "head.towers.image=[8]", "head.towers.text=[8]"), marks=pytest.mark.slow
     ),
-    ("model=early", "head.early=huse", "head.huse.image=[8]", "head.huse.text=[8]"),
+    pytest.param(
+        ("model=early", "head.early=huse", "head.huse.image=[8]", "head.huse.text=[8]"), marks=pytest.mark.slow
+    ),
 ]
 
 
@@ -95,7 +97,9 @@ def test_every_head_answers_alike(
     assert np.abs(np.diff(wanted, axis=0)).max() > 0.01
 
 
-@pytest.mark.parametrize(("model", "beside"), [("early", "tfidf"), ("text", "tfidf-char")])
+@pytest.mark.parametrize(
+    ("model", "beside"), [pytest.param("early", "tfidf", marks=pytest.mark.slow), ("text", "tfidf-char")]
+)
 def test_tfidf_beside_a_graph(
     model: str, beside: str, toy_config: Callable[..., Config], drawn: Pairs, text_folder: Path, tmp_path: Path
 ) -> None:
@@ -207,6 +211,7 @@ def test_the_command(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
     assert str(refused.exception) == "--int8 needs labelled rows to calibrate and measure on; give --data DATA"
 
 
+@pytest.mark.slow
 def test_8_bits_that_cost_too_much_are_not_written(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"^8-bit integers cost -?[\d.]+ points of accuracy on '.*', more than max_drop "
@@ -224,6 +229,7 @@ def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> 
         export(fitted.engine_, tmp_path / "small", max_drop=1.0)
 
 
+@pytest.mark.slow
 def test_large_weights_lie_beside_their_graph(
     fitted: Classifier, drawn: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +274,7 @@ def test_500_real_pairs(model: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(got, wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["late", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_classifier_on_a_gpu_is_left_there(
     model: str, toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path

@@ -136,7 +136,12 @@ def check(watched: Watched, expected: int | None = None) -> None:
         assert not rows & watched.tested[0]
 
 
-@pytest.mark.parametrize("order", list(permutations(("tune", "fit", "compare"))), ids=" ".join)
+ORDERS = list(permutations(("tune", "fit", "compare")))
+
+
+@pytest.mark.parametrize(
+    "order", [*ORDERS[:2], *(pytest.param(order, marks=pytest.mark.slow) for order in ORDERS[2:])], ids=" ".join
+)
 def test_no_drawn_test_row_is_learnt_from(order: tuple[str, ...], watched: Watched, tmp_path: Path) -> None:
     twice = _joined(sample(), sample().select(range(20)))  # equal pairs
     table = layouts.as_table(twice, tmp_path / "rows.parquet")
@@ -151,7 +156,11 @@ def given_rows(folder: Path) -> Path:
     return layouts.as_table(Pairs.from_columns(images, texts, labels), folder / "test.parquet")
 
 
-@pytest.mark.parametrize("order", [("tune", "fit", "compare"), ("compare", "tune", "fit")], ids=" ".join)
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param(("tune", "fit", "compare"), marks=pytest.mark.slow), ("compare", "tune", "fit")],
+    ids=" ".join,
+)
 def test_no_given_test_row_is_learnt_from(
     order: tuple[str, ...], watched: Watched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -333,6 +333,7 @@ plait.Index.build(sys.argv[1], spaces.rows(), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_build_restarts_cleanly(space: Path, tmp_path: Path) -> None:
     out = tmp_path / "index"
     tests = Path(__file__).parents[1]

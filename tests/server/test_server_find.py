@@ -123,6 +123,7 @@ def test_it_is_there_only_with_an_index(run: Path, client: httpx.Client) -> None
         assert "/find" not in plain.get("/openapi.json").json()["paths"]
 
 
+@pytest.mark.slow
 def test_the_command(run: Path, index: Index) -> None:
     with process(run, "--index", str(index.folder)) as (_, port, _lines):
         answer = httpx.post(f"http://127.0.0.1:{port}/find", json={"text": "dish number 3", "k": 1}, timeout=60)

@@ -45,10 +45,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
     return one, json.loads((folder / "found.json").read_text())
 
 
+@pytest.mark.slow
 def test_all_processes_have_the_same_weights(found: tuple[dict[str, Any], dict[str, Any]]) -> None:
     assert all(part["same"] for part in found[1].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "disk", "mlp"])
 def test_heads(found: tuple[dict[str, Any], dict[str, Any]], kind: str) -> None:
     one, two = found[0][kind], found[1][kind]
@@ -58,6 +60,7 @@ def test_heads(found: tuple[dict[str, Any], dict[str, Any]], kind: str) -> None:
         np.testing.assert_allclose(two["text"], one["text"], atol=5e-3)
 
 
+@pytest.mark.slow
 def test_each_input_is_encoded_by_one_process_and_read_by_all(
     found: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
@@ -70,6 +73,7 @@ def test_each_input_is_encoded_by_one_process_and_read_by_all(
         np.testing.assert_allclose(two[modality], one[modality], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_equal_metrics_of_equal_weights(found: tuple[dict[str, Any], dict[str, Any]]) -> None:
     """Of 33 validation rows, in batches that two do not share evenly, each counts once."""
     for one, two in zip(found[0]["still"]["curve"], found[1]["still"]["curve"], strict=True):
@@ -77,6 +81,7 @@ def test_equal_metrics_of_equal_weights(found: tuple[dict[str, Any], dict[str, A
         assert two["val_accuracy"] == pytest.approx(one["val_accuracy"], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["image", "text"])
 def test_tuned_encoders_end_alike(found: tuple[dict[str, Any], dict[str, Any]], what: str) -> None:
     one, two = (found[i][what]["curve"] for i in (0, 1))

@@ -63,6 +63,7 @@ tune_text(FEW, VAL, 2, settings({folder!r}, *{train!r}), checkpoint=Path({checkp
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on(text_folder: Path, tmp_path: Path) -> None:
     train = ("tower=lstm", "epochs=3", "lr=1e-3", "head_lr=1e-2", "dropout=0.3")
     checkpoint = tmp_path / "text.ckpt"

@@ -145,6 +145,7 @@ tune(Path(sys.argv[1]), "image.train.epochs=40", checkpoint=Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_killed_and_repeated_ends_with_the_same_weights(image_folder: Path, tmp_path: Path) -> None:
     options = ("image.train.stages=[{size: 32, epochs: 2, dropout: 0.2}, {size: 48, epochs: 2, randaugment: 5}]",)
     whole = tune(image_folder, *options, checkpoint=tmp_path / "whole.ckpt")
