@@ -13,8 +13,8 @@ import pytest
 import plait
 from plait.config import Config
 from plait.data.pairs import Pairs
-from plait.inference.answers import rows as answers_of
 from plait.inference.fill import CAPTION, Fill, mixed
+from plait.inference.predictions import rows as answers_of
 from plait.pipeline import classifier as pipeline
 from plait.pipeline import fill as fitting
 from plait.pipeline.evaluate import evaluate

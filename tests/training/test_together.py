@@ -17,7 +17,7 @@ import torch
 
 from plait.processes import LOST
 from plait.training.encoders.images import Draws, Numbers, batches, only_rows
-from plait.training.encoders.tokens import at_random, in_order, shared
+from plait.training.encoders.text_batches import at_random, in_order, shared
 from toys import make_image_folder, make_text_folder, picture
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.features.encode import Features
-from plait.inference.answers import TOP
 from plait.inference.engine import Engine
+from plait.inference.predictions import TOP
 from plait.report.html import sure
 
 NAMES = {"image": "picture", "text": "title"}

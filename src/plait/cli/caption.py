@@ -27,7 +27,7 @@ def caption(
     from plait.config import configure
     from plait.data.read import read_as
     from plait.devices import pick_device
-    from plait.inference.answers import require_format, write
+    from plait.inference.predictions import require_format, write
     from plait.pipeline.captions import captioned
 
     require_format(out)

@@ -64,7 +64,7 @@ def predict(
             raise DataError(f"{flag} is for DATA that is answered range by range; give DATA and --out FOLDER")
     file = None if out is None else Path(out)
     if file is not None:
-        from plait.inference.answers import require_format
+        from plait.inference.predictions import require_format
 
         require_format(file)
     if one:
@@ -79,7 +79,7 @@ def predict(
 def _answer(engine: Engine, pairs: Pairs, out: Path | None, explain: bool, one: bool) -> None:
     """Answer all the rows at once, into a file or onto standard output."""
     from plait.features.store import FeatureStore
-    from plait.inference import answers as predictions
+    from plait.inference import predictions
 
     features = engine.features(pairs, None if one else FeatureStore(engine.config.store))
     effects = engine.effects(features) if explain else None

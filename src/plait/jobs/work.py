@@ -12,8 +12,8 @@ from plait.data.pairs import Pairs
 from plait.data.unreadable import Tally
 from plait.errors import PlaitError, RunError
 from plait.features.encode import Features
-from plait.inference.answers import rows as answer_rows
 from plait.inference.engine import Engine
+from plait.inference.predictions import rows as answer_rows
 from plait.inference.reading import reading
 from plait.jobs.folder import JobFolder, Range
 from plait.runs.open import load

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.inference.answers import TOP, best
+from plait.inference.predictions import TOP, best
 from plait.server.items import Ready
 from plait.server.limits import RefusedError
 

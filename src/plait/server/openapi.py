@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from plait import __version__
-from plait.inference.answers import TOP
 from plait.inference.engine import Engine
+from plait.inference.predictions import TOP
 from plait.server.find import MOST, Find
 from plait.server.limits import Limits
 

@@ -20,8 +20,9 @@ from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import ConfigError, DataError, EncoderError, PlaitError
 from plait.training.encoders import text, text_model
 from plait.training.encoders.text import TunedText, tune_text
+from plait.training.encoders.text_batches import at_random, in_order
 from plait.training.encoders.text_model import learning_rate, matmul_precision
-from plait.training.encoders.tokens import at_random, in_order, tokenise
+from plait.training.encoders.tokens import tokenise
 from plait.training.loop import lightning_precision
 from plait.training.seeds import warm_cosine
 

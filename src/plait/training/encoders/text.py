@@ -23,8 +23,9 @@ from plait.devices import in_32_bits
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError, setting
 from plait.processes import gathered
+from plait.training.encoders.text_batches import Batches, ByClass, at_random, in_order, shared
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
-from plait.training.encoders.tokens import Batches, ByClass, Tokens, at_random, in_order, shared, tokenise
+from plait.training.encoders.tokens import Tokens, tokenise
 from plait.training.loop import Judged, KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture_of_classes
 from plait.training.seeds import Curve, seeded

@@ -17,8 +17,9 @@ from plait.data.text_pairs import TextPairs
 from plait.encoders.text import SentenceEncoder
 from plait.processes import gathered
 from plait.training.encoders.text import TunedText
+from plait.training.encoders.text_batches import Batches, at_random, in_order, shared
 from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
-from plait.training.encoders.tokens import Batches, at_random, in_order, shared, tokenise
+from plait.training.encoders.tokens import tokenise
 from plait.training.loop import KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture
 from plait.training.seeds import seeded

@@ -15,7 +15,7 @@ from plait.encoders.pair import EncoderPair
 from plait.errors import DataError
 from plait.features.encode import Features
 from plait.fusion.inputs import HeadInputs
-from plait.inference import answers as predictions
+from plait.inference import predictions
 from plait.inference.engine import Engine
 from plait.inference.torch_head import TorchHead
 from plait.training.heads.fitter import Fitter

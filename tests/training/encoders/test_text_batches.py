@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from plait.training.encoders.tokens import ByClass
+from plait.training.encoders.text_batches import ByClass
 
 CLASSES = [number for number in range(10) for _ in range(9)]
 
