@@ -171,8 +171,15 @@ def test_no_given_test_row_is_learnt_from(
     assert capsys.readouterr().err.count(said) == 4  # by each verb
 
 
-@pytest.mark.parametrize("layout", [layouts.as_kaggle, layouts.as_mmbt], ids=["kaggle", "mmbt"])
-@pytest.mark.parametrize("given", [False, True], ids=["own test split", "--test"])
+@pytest.mark.parametrize(
+    ("layout", "given"),
+    [
+        pytest.param(layouts.as_kaggle, False, id="kaggle-own test split"),
+        pytest.param(layouts.as_kaggle, True, id="kaggle---test", marks=pytest.mark.slow),
+        pytest.param(layouts.as_mmbt, False, id="mmbt-own test split", marks=pytest.mark.slow),
+        pytest.param(layouts.as_mmbt, True, id="mmbt---test"),
+    ],
+)
 def test_no_test_row_of_food101_is_learnt_from(
     layout: Callable[[dict[str, Pairs], Path], Path], given: bool, watched: Watched, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ def difference(one: Tensor, other: Tensor) -> tuple[float, float]:
 @pytest.mark.parametrize("lean", [(0.85, 1.1), (0.2, 1.1)], ids=["alike", "weak-image"])
 @pytest.mark.parametrize("smoothing", ["null", "0.1"])
 @pytest.mark.parametrize("weights", ["none", "balanced"])
-@pytest.mark.parametrize("rows", [700, 2100])
+@pytest.mark.parametrize("rows", [700, pytest.param(2100, marks=pytest.mark.slow)])
 def test_late_fusion_of_very_unequal_classes_is_not_below_a_single_modality(
     rows: int, weights: str, smoothing: str, lean: tuple[float, float]
 ) -> None:
