@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from plait.config import ImageConfig, Precision
-from plait.encoders.base import ImageEncoder, Modality, computing, fingerprint, in_bf16, quiet
+from plait.encoders.base import ImageEncoder, Modality, computing, in_bf16, quiet
+from plait.encoders.efficientnet import EfficientNetEncoder, identity
 from plait.encoders.folding import folded
 from plait.encoders.lite import LITES, fill, kept_weights
-from plait.encoders.pixels import KEYS, Preprocessing
+from plait.encoders.pixels import KEYS, Preprocessing, normalise
 from plait.encoders.remembered import REMEMBERED, remembered
 from plait.errors import EncoderError, did_you_mean, setting
 from plait.hub import reached
@@ -48,8 +49,7 @@ class TimmEncoder:
             self.dim = int(model.head_hidden_size)  # type: ignore[arg-type]
         self.preprocess = Preprocessing(self.settings)
         self._bf16 = in_bf16(precision, self.device)
-        known = {"settings": self.settings, "name": self.architecture, **({"precision": "bf16"} if self._bf16 else {})}
-        self.fingerprint = fingerprint(known, model.state_dict())
+        self.fingerprint = identity(self.settings, self.architecture, self._bf16, model.state_dict())
 
     @property
     def architecture(self) -> str:
@@ -83,17 +83,17 @@ class TimmEncoder:
         return {"kind": "timm", "name": self.name, "precision": self.precision}
 
     @classmethod
-    def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> TimmEncoder:
-        """Read what `save` wrote. Raises EncoderError where weights and architecture do not fit."""
+    def load(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> ImageEncoder:
+        """Read what `save` wrote: an EfficientNet without the library that trains it, anything else whole."""
+        whole = partial(cls.open, folder, settings, device)
+        quick = EfficientNetEncoder.read(folder, settings, whole) if torch.device(device).type == "cpu" else None
+        return quick or whole()
+
+    @classmethod
+    def open(cls, folder: Path, settings: dict[str, Any], device: torch.device | str = "cpu") -> TimmEncoder:
+        """The whole model. Raises EncoderError where weights and architecture do not fit."""
         model = create_model(f"{LOCAL}{folder}", pretrained=True)
         return cls(model, data_config(model), settings["name"], device, settings.get("precision", "32"))
-
-
-def normalise(pixels: torch.Tensor, settings: dict[str, Any]) -> torch.Tensor:
-    """uint8 (B, 3, H, W) to float32 with the model's mean and standard deviation, channels last."""
-    mean = torch.tensor(settings["mean"], device=pixels.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(settings["std"], device=pixels.device).view(1, 3, 1, 1) * 255
-    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def data_config(model: torch.nn.Module, size: int | None = None) -> dict[str, Any]:

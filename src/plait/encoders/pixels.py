@@ -1,4 +1,4 @@
-"""From a picture to the pixels an image encoder takes, with Pillow and NumPy alone."""
+"""From a picture to the pixels an image encoder takes, with Pillow and NumPy; those as a network takes them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
 KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
@@ -76,3 +77,12 @@ class Preprocessing:
         canvas = Pillow.new("RGB", (max(width, image.width), max(height, image.height)), colour)
         canvas.paste(image, (max(0, (width - image.width) // 2), max(0, (height - image.height) // 2)))
         return canvas
+
+
+def normalise(pixels: torch.Tensor, settings: Mapping[str, Any]) -> torch.Tensor:
+    """uint8 (B, 3, H, W) to float32 with the model's mean and standard deviation, channels last."""
+    import torch
+
+    mean = torch.tensor(settings["mean"], device=pixels.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(settings["std"], device=pixels.device).view(1, 3, 1, 1) * 255
+    return ((pixels.float() - mean) / std).contiguous(memory_format=torch.channels_last)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from plait.encoders.folding import folded
-from plait.encoders.image import TimmEncoder, normalise
+from plait.encoders.image import TimmEncoder
 from plait.encoders.onnx import Graph
+from plait.encoders.pixels import normalise
 from plait.encoders.text import SentenceEncoder
 from plait.errors import EncoderError, RunError
 from plait.fusion.model import Model

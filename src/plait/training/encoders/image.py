@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.config import ImageConfig, ImageTrainConfig, Stage
-from plait.encoders.image import create_model, data_config, normalise, require_size
+from plait.encoders.image import create_model, data_config, require_size
+from plait.encoders.pixels import normalise
 from plait.errors import DataError, EncoderError, setting
 from plait.processes import count, gathered
 from plait.progress import bar

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from plait.config import Config, JointConfig, Layers, Stage
 from plait.data.pairs import Pairs
 from plait.devices import in_32_bits
-from plait.encoders.image import TimmEncoder, normalise
+from plait.encoders.image import TimmEncoder
 from plait.encoders.pair import EncoderPair
+from plait.encoders.pixels import normalise
 from plait.encoders.prompts import prompted
 from plait.encoders.text import SentenceEncoder
 from plait.errors import ConfigError
