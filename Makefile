@@ -18,7 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[offline,lora,captions,static,onnx,search,scale,serve,app,dev]'
 	# Tests compare losses with this package's; what it pins would replace versions plait works with.
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps angle-emb==0.6.1
+	# Compiled here once: libraries this large take seconds in each process that compiles them for itself.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps angle-emb==0.6.1
 	touch $(STAMP)
 
 demo: $(STAMP) ## draw the sample set, compare four models, write a report
