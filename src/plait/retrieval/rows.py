@@ -65,8 +65,9 @@ def as_table(pairs: Pairs, vectors: np.ndarray, columns: Mapping[str, Column]) -
 
 
 def shown(row: Mapping[str, Any], score: float, columns: Mapping[str, Column]) -> dict[str, Any]:
-    """A row that was found, as the user knows it; what it has not is left away."""
+    """A row that was found, as the user knows it: whole numbers without a point; what it has not is left away."""
     values = {name: row[column.name] for name, column in columns.items()}
+    values = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in values.items()}
     return {"id": values.pop("id"), "score": round(score, 6), **{k: v for k, v in values.items() if v is not None}}
 
 
