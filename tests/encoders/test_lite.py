@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,7 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pack:
         torch.save(tensors, file)
         weights = fingerprint({}, known or {})
         monkeypatch.setitem(LITES, "lite0", replace(LITE, digest=digest(file), weights=weights))
+        monkeypatch.delitem(sys.modules, LITE.package, raising=False)  # the true one, where a test has imported it
         monkeypatch.syspath_prepend(str(tmp_path / "site"))
         return file
 
