@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from plait.features.kept import Kept
+    from plait.features.cleanup import Kept
 
 MB = 1e6
 
@@ -34,9 +34,9 @@ def cache(
     [bold]plait cache[/bold]
     [bold]plait cache --clear minilm --unused 30[/bold]
     """
-    from plait.features.kept import chosen, kept
-    from plait.features.kept import clear as delete
-    from plait.features.kept import compact as merge
+    from plait.features.cleanup import chosen, kept
+    from plait.features.cleanup import clear as delete
+    from plait.features.cleanup import compact as merge
     from plait.files import cache_folder
     from plait.progress import say
 

@@ -16,7 +16,7 @@ from plait.data.pairs import Pairs
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError
 from plait.features.encode import encode_texts
-from plait.features.kept import chosen, clear, compact, kept
+from plait.features.cleanup import chosen, clear, compact, kept
 from plait.features.store import FeatureStore
 
 DAY = 86_400
