@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from plait.inference.engine import Engine
+from plait.inference.predictions import TOP, best
 from plait.server import body, items
-from plait.server.answers import answers_of
 from plait.server.batching import Batches
 from plait.server.items import Checked, Raw, Ready
 from plait.server.limits import Limits, RefusedError, Room, busy
@@ -23,6 +24,7 @@ from plait.server.metrics import Metrics
 
 LARGE = 4_000_000  # pixels; larger images are decoded one after another, so that memory and small ones are safe
 LARGE_WAITING = 8
+FAILED = "the server failed on this item; its log says where"
 
 T = TypeVar("T")
 
@@ -104,3 +106,26 @@ class Predict:
 async def _run(pool: Executor, work: Callable[..., T], *args: Any) -> T:
     """In a thread of a pool."""
     return await asyncio.get_running_loop().run_in_executor(pool, work, *args)
+
+
+def answers_of(
+    labels: list[str], items: Sequence[Ready | RefusedError], rows: Sequence[np.ndarray | None], top: int | None = None
+) -> list[dict[str, Any]]:
+    """Each item as ``label, confidence, top5, modalities``, or ``{"error": ...}``.
+
+    Args:
+        rows: (K,) probabilities of each item that is ready; None where the encoders failed on it.
+        top: how many labels were asked for; they are then under ``top`` instead of ``top5``.
+    """
+    left = iter(rows)
+    return [
+        {"error": item.message} if isinstance(item, RefusedError) else _answer(labels, item, next(left), top)
+        for item in items
+    ]
+
+
+def _answer(labels: list[str], item: Ready, row: np.ndarray | None, top: int | None) -> dict[str, Any]:
+    if row is None:
+        return {"error": FAILED}
+    found = best(labels, row, TOP if top is None else top)
+    return {**found[0], "top5" if top is None else "top": found, "modalities": item.modalities}
