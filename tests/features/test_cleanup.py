@@ -15,8 +15,8 @@ from plait.data.images import content_hash
 from plait.data.pairs import Pairs
 from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError
-from plait.features.encode import encode_texts
 from plait.features.cleanup import chosen, clear, compact, kept
+from plait.features.encode import encode_texts
 from plait.features.store import FeatureStore
 
 DAY = 86_400
