@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -291,6 +292,20 @@ def test_ctrl_c_in_training_stops_in_one_line(
     assert (code, out) == (130, "")
     assert err.splitlines()[-1] == "stopped; what was encoded and trained so far is kept"
     assert "Traceback" not in err
+
+
+def test_sigterm_in_training_stops_in_one_line(
+    run: Run, table: Path, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What schedulers send; Lightning would go on to the end of a batch, and then raise an error of its own."""
+    before = signal.getsignal(signal.SIGTERM)
+    place = "plait.training.loop.KeepBest.on_train_epoch_end"
+    monkeypatch.setattr(place, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    code, out, err = run("tune", "image", table, "--out", tmp_path / "run", *quick, "--set", "image.train.epochs=2")
+    assert (code, out) == (143, "")
+    assert err.splitlines()[-1] == "stopped; what was encoded and trained so far is kept"
+    assert "Traceback" not in err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_presets_say_what_differs_from_their_source(run: Run) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -81,7 +84,17 @@ def _options(
         alone(str(command))
 
 
-STOPPED = 130
+STOPPED, TERMINATED = 130, 143  # exit codes of a program that Ctrl-C ended, and that SIGTERM did
+
+
+@contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """A block that SIGTERM, which schedulers and `timeout` send, ends as Ctrl-C does: what is half written goes."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main() -> None:
@@ -89,7 +102,7 @@ def main() -> None:
     # Read when PyTorch is imported. Threads that wait by spinning are starved by any busy process beside them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with spoken_by_flags(), understood():
+        with spoken_by_flags(), _ended_cleanly(), understood():
             app()
     except PlaitError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -101,7 +114,7 @@ def main() -> None:
         sys.stderr.write(f"error: no space left on the device{where}; free some (what was encoded so far is kept)\n")
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code == STOPPED:  # what Typer makes of Ctrl-C
+        if stop.code in (STOPPED, TERMINATED):  # the first is what Typer makes of Ctrl-C
             sys.stderr.write("stopped; what was encoded and trained so far is kept\n")
         raise
 
