@@ -232,7 +232,7 @@ def repeated(table: Path, rows: int, folder: Path) -> Path:
 
 
 def watched(command: list[str]) -> list[tuple[float, int]]:
-    """Run a command; when, and how many bytes of memory its processes had to themselves or shared (PSS)."""
+    """Run a command; when, and how many bytes of memory its processes had, shared or not, but for files that are mapped."""
     found = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
         while process.poll() is None:
@@ -258,9 +258,8 @@ def session(leader: int) -> list[int]:
 
 def held(pid: int) -> int:
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return 1024 * int(line.split()[1])
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return 0
 
 

@@ -117,12 +117,25 @@ def understood() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, _told_to_stop)
     try:
         yield
+        leave()
+    except SystemExit as stop:  # how a command line ends
+        if not stop.code:
+            leave()
+        raise
     except RuntimeError as error:
         if not _is_of_the_group(error):
             raise
         raise EncoderError(LOST) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def leave() -> None:
+    """Part from the others once all are here: gloo may abort a process that ends while its threads still wait."""
+    if count() > 1 and "torch" in sys.modules:
+        with _together() as group:
+            group.barrier()
+            group.destroy_process_group()
 
 
 def _told_to_stop(*_: Any) -> None:

@@ -26,7 +26,7 @@ from plait.features.encode import encode_images, encode_texts  # noqa: E402
 from plait.features.store import FeatureStore  # noqa: E402
 from plait.fusion.inputs import HeadInputs, logits  # noqa: E402
 from plait.matrix import DiskMatrix  # noqa: E402
-from plait.processes import count, gathered, is_first  # noqa: E402
+from plait.processes import count, gathered, is_first, leave  # noqa: E402
 from plait.training.encoders.image import tune_image  # noqa: E402
 from plait.training.encoders.images import Rows  # noqa: E402
 from plait.training.encoders.text import tune_text  # noqa: E402
@@ -130,3 +130,4 @@ if __name__ == "__main__":
     results = work(Path(sys.argv[1]))
     if is_first():
         Path(sys.argv[1], "found.json").write_text(json.dumps(results))
+    leave()

@@ -136,6 +136,7 @@ class TextTrainConfig(Section):
     label_smoothing: Probability = 0.1
     dropout: Probability = Field(0.1, description="before the classifier")
     precision: Precision = Field("auto", description="auto: bf16 where that is faster, else 32 bits")
+    shard: bool = Field(False, description="under torchrun, each process holds a part of the network (FSDP)")
 
 
 class StaticConfig(Section):

@@ -19,6 +19,7 @@ from plait.files import replacing
 from plait.processes import add_up, count, is_first, number, per_machine, wait
 from plait.progress import bar, hushed, say
 from plait.training.seeds import Curve
+from plait.training.shards import Sharded, load_weights, whole
 
 # Lightning greets, advises and warns about loaders that are right as they are.
 TALKERS = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
@@ -62,10 +63,11 @@ class KeepBest(Callback):
 
     def on_train_end(self, trainer: Any, module: Any) -> None:
         if self.weights is not None:
-            module.load_state_dict(self.weights)
+            load_weights(module, self.weights)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"curve": self.curve, "best": self.best, "weights": self.weights, "waited": self.waited}
+        weights = None if self.weights is None else whole(self.weights, everywhere=False)
+        return {"curve": self.curve, "best": self.best, "weights": weights, "waited": self.waited}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.curve, self.best, self.weights = state_dict["curve"], state_dict["best"], state_dict["weights"]
@@ -141,6 +143,7 @@ class Loop:
         checkpoint: file to go on from where it exists, and to write after every epoch; None for short trainings.
         reload: make the training loader anew for every epoch, by the task's own ``train_dataloader``.
         label: what the progress bar says.
+        shard: of several processes each holds a part of the network; the task's ``configure_model`` shares it out.
     """
 
     epochs: int
@@ -150,6 +153,7 @@ class Loop:
     checkpoint: Path | None = None
     reload: bool = False
     label: str = "train"
+    shard: bool = False
 
 
 def run_trainer(
@@ -167,7 +171,7 @@ def run_trainer(
         trainer = lightning.Trainer(
             max_epochs=loop.epochs,
             accelerator=accelerator,
-            **_processes(device),
+            **_processes(device, loop.shard),
             precision=lightning_precision(loop.precision, device),
             accumulate_grad_batches=loop.accumulate,
             reload_dataloaders_every_n_epochs=int(loop.reload),
@@ -178,6 +182,7 @@ def run_trainer(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            inference_mode=not loop.shard,  # in which weights cannot be put together
         )
         resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         # Without code: a checkpoint is tensors and plain values only.
@@ -191,7 +196,7 @@ def run_trainer(
                 callback.on_train_end(trainer, task)
 
 
-def _processes(device: torch.device) -> dict[str, Any]:
+def _processes(device: torch.device, sharded: bool) -> dict[str, Any]:
     """How many devices a trainer has, and how they work together; batches are shared out by who makes them."""
     if count() == 1:
         return {"devices": [device.index] if device.index is not None else 1}
@@ -200,7 +205,7 @@ def _processes(device: torch.device) -> dict[str, Any]:
     wait()  # so that everyone has joined the group, which the strategy then takes over
     return {
         "devices": per_machine(), "num_nodes": count() // per_machine(), "use_distributed_sampler": False,
-        "strategy": DDPStrategy(find_unused_parameters=True),
+        "strategy": Sharded() if sharded else DDPStrategy(find_unused_parameters=True),
     }  # fmt: skip
 
 

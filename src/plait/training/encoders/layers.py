@@ -43,6 +43,12 @@ def freeze(model: nn.Module, layers: Layers | Literal["upper"], name: str = "") 
     return last + 1
 
 
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The repeated blocks of a transformer, in their order; none where they cannot be told apart."""
+    named = ((f"{name}.", module) for name, module in model.named_modules())
+    return [module for name, module in named if (found := BLOCK.search(name)) and found.end() == len(name)]
+
+
 def train_mode(model: nn.Module) -> None:
     """Put a model in train mode, but for submodules whose parameters are all frozen: those go in evaluation mode.
 

@@ -24,8 +24,16 @@ from plait.encoders.text import SentenceEncoder
 from plait.errors import DataError, setting
 from plait.processes import gathered
 from plait.training.encoders.text_batches import Batches, ByClass, at_random, in_order, shared
-from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
-from plait.training.encoders.tokens import Tokens, tokenise
+from plait.training.encoders.text_model import (
+    TextTask,
+    build_text_model,
+    finished,
+    of_network,
+    text_loop,
+    tokens_of,
+    total_weight,
+)
+from plait.training.encoders.tokens import Tokens
 from plait.training.loop import Judged, KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture_of_classes
 from plait.training.seeds import Curve, seeded
@@ -77,11 +85,11 @@ def tune_text(
     labelled = [_with_text(*data, "training"), _with_text(*val, "validation")]
     with seeded(seed):
         model = build_text_model(config)
-        rows = [_Rows(tokenise(model, config.prompt, texts), targets) for texts, targets in labelled]
+        rows = [_Rows(tokens_of(model, config, texts), targets) for texts, targets in labelled]
         task = _Task(model, rows, classes, options, seed)
         best = KeepBest(options.patience)
         run_trainer(task, (None, None), [best, SeedEpochs(seed)], text_loop(options, device, checkpoint))
-    encoder = SentenceEncoder(merged(model).to(device), config.model, config.prompt, config.batch)
+    encoder = SentenceEncoder(finished(model, config).to(device), config.model, config.prompt, config.batch)
     skipped = len(data[0]) + len(val[0]) - sum(len(texts) for texts, _ in labelled)
     return TunedText(encoder, best.curve, time.perf_counter() - start, skipped)
 

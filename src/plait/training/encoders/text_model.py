@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,13 @@ from torch import Tensor, nn
 from plait.config import Precision, TextConfig, TextTrainConfig
 from plait.devices import has_bf16
 from plait.encoders.text import open_sentence_model
-from plait.errors import ConfigError, EncoderError
-from plait.training.encoders.layers import freeze, train_mode
+from plait.errors import ConfigError, DataError, EncoderError
+from plait.processes import count
+from plait.training.encoders.layers import blocks, freeze, train_mode
+from plait.training.encoders.tokens import Tokens, tokenise
 from plait.training.loop import Loop
 from plait.training.seeds import warm_cosine
+from plait.training.shards import is_shared, shard, whole
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -101,7 +105,10 @@ def matmul_precision(precision: Precision, device: torch.device | str) -> Precis
 def text_loop(options: TextTrainConfig, device: torch.device | str, checkpoint: Path | None) -> Loop:
     """How a text encoder is trained."""
     precision = matmul_precision(options.precision, device)
-    return Loop(options.epochs, device, precision, checkpoint=checkpoint, reload=True, label="tune text encoder")
+    return Loop(
+        options.epochs, device, precision, checkpoint=checkpoint, reload=True, label="tune text encoder",
+        shard=_is_sharded(options),
+    )  # fmt: skip
 
 
 def learning_rate(options: TextTrainConfig, width: int) -> float:
@@ -124,8 +131,29 @@ def total_weight(options: TextTrainConfig, classes: bool) -> float:
     return total
 
 
-def merged(model: SentenceTransformer) -> SentenceTransformer:
-    """The model with its adapters, if it has any, added to the weights they adapt: a plain one again."""
+def tokens_of(model: SentenceTransformer, config: TextConfig, texts: Sequence[str]) -> Tokens:
+    """Texts tokenised for training; those of a batch in one part where all processes must call the network as often.
+
+    Raises:
+        DataError: fewer texts than processes that share out the network.
+    """
+    if not _is_sharded(config.train):
+        return tokenise(model, config.prompt, texts)
+    if len(texts) < count():
+        raise DataError(f"{count()} processes cannot share out {len(texts)} texts; start fewer, or give more rows")
+    return tokenise(model, config.prompt, texts, part=len(texts))
+
+
+def _is_sharded(options: TextTrainConfig) -> bool:
+    return options.shard and count() > 1
+
+
+def finished(model: SentenceTransformer, config: TextConfig) -> SentenceTransformer:
+    """A plain model of a trained one: put together, and its adapters added to the weights they adapt."""
+    if _is_sharded(config.train):
+        weights = whole(model.state_dict())
+        model = build_text_model(config)
+        model.load_state_dict(weights)
     first: Any = model[0]
     if hasattr(first.model, "merge_and_unload"):
         first.model = first.model.merge_and_unload()
@@ -145,6 +173,12 @@ class TextTask(lightning.LightningModule):
         super().__init__()
         self.model, self.options, self.seed = model, options, seed
         self._fresh = [*fresh, *(module for module in model if isinstance(module, BiLSTM))]
+
+    def configure_model(self) -> None:
+        """Where the network is sharded, keep this process's part of it; Lightning calls this, and may do so again."""
+        if _is_sharded(self.options) and not is_shared(next(self.parameters())):
+            others = [module for name, module in self.named_children() if name != "model"]
+            shard(self, "vectors", [*blocks(self.model), *others], self.device_mesh)
 
     def generator(self) -> torch.Generator:
         """Of the order in which an epoch draws."""

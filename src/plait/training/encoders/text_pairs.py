@@ -18,8 +18,15 @@ from plait.encoders.text import SentenceEncoder
 from plait.processes import gathered
 from plait.training.encoders.text import TunedText
 from plait.training.encoders.text_batches import Batches, at_random, in_order, shared
-from plait.training.encoders.text_model import TextTask, build_text_model, merged, of_network, text_loop, total_weight
-from plait.training.encoders.tokens import tokenise
+from plait.training.encoders.text_model import (
+    TextTask,
+    build_text_model,
+    finished,
+    of_network,
+    text_loop,
+    tokens_of,
+    total_weight,
+)
 from plait.training.loop import KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture
 from plait.training.seeds import seeded
@@ -47,11 +54,11 @@ def tune_text_pairs(
     options = config.train
     with seeded(seed):
         model = build_text_model(config)
-        rows = [_Pairs(model, config.prompt, pairs, options.batch) for pairs in (train, val)]
+        rows = [_Pairs(model, config, pairs) for pairs in (train, val)]
         task = _Task(model, rows, options, seed)
         best = KeepBest(options.patience)
         run_trainer(task, (None, None), [best, SeedEpochs(seed)], text_loop(options, device, checkpoint))
-    encoder = SentenceEncoder(merged(model).to(device), config.model, config.prompt, config.batch)
+    encoder = SentenceEncoder(finished(model, config).to(device), config.model, config.prompt, config.batch)
     return TunedText(encoder, best.curve, time.perf_counter() - start)
 
 
@@ -70,9 +77,9 @@ def _correlation(found: Tensor, scores: Tensor) -> float:
 class _Pairs:
     """Tokenised pairs."""
 
-    def __init__(self, model: SentenceTransformer, prompt: str, pairs: TextPairs, batch: int):
-        self.tokens = tokenise(model, prompt, [*pairs.left, *pairs.right])
-        self.scores, self.batch = torch.from_numpy(pairs.scores), batch
+    def __init__(self, model: SentenceTransformer, config: TextConfig, pairs: TextPairs):
+        self.tokens = tokens_of(model, config, [*pairs.left, *pairs.right])
+        self.scores, self.batch = torch.from_numpy(pairs.scores), config.train.batch
         lengths, count = self.tokens.lengths, len(pairs)
         self.lengths = [max(lengths[i], lengths[count + i]) for i in range(count)]
 

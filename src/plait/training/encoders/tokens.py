@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 CHUNK = 1024  # texts tokenised at a time
-PART = 16  # texts of a batch that are padded to one length
+PART = 16
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """N tokenised texts: N tensors (T,) for each input of the transformer."""
+    """N tokenised texts: N tensors (T,) for each input of the transformer.
+
+    Attributes:
+        part: texts of a batch that are padded to one length.
+    """
 
     inputs: dict[str, list[Tensor]]
     constants: dict[str, Any]  # what else the model is given with every batch
     fill: dict[str, int]
     side: str
+    part: int = PART
 
     @property
     def lengths(self) -> list[int]:
@@ -37,7 +42,7 @@ class Tokens:
     def parts(self, rows: Sequence[int]) -> tuple[list[dict[str, Any]], list[int]]:
         """Some rows as parts of like length, to waste little padding; and their numbers in the order of the parts."""
         order = sorted(rows, key=lambda row: len(self.inputs["input_ids"][row]))
-        return [self.rows(part) for part in cut(order, PART)], order
+        return [self.rows(part) for part in cut(order, self.part)], order
 
     def rows(self, rows: Sequence[int]) -> dict[str, Any]:
         """What the model takes for some rows: (B, T) each, padded to the longest."""
@@ -48,8 +53,8 @@ class Tokens:
         return {**padded, **self.constants}
 
 
-def tokenise(model: SentenceTransformer, prompt: str, texts: Sequence[str]) -> Tokens:
-    """As `SentenceEncoder.encode` does it."""
+def tokenise(model: SentenceTransformer, prompt: str, texts: Sequence[str], part: int = PART) -> Tokens:
+    """As `SentenceEncoder.encode` does it. `part`: see `Tokens`."""
     inputs: dict[str, list[Tensor]] = defaultdict(list)
     constants: dict[str, Any] = {}
     for i in range(0, len(texts), CHUNK):
@@ -63,4 +68,4 @@ def tokenise(model: SentenceTransformer, prompt: str, texts: Sequence[str]) -> T
                 constants[name] = value
     tokenizer = model.tokenizer
     fill = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
-    return Tokens(dict(inputs), constants, fill, tokenizer.padding_side)
+    return Tokens(dict(inputs), constants, fill, tokenizer.padding_side, part)
