@@ -232,7 +232,7 @@ def repeated(table: Path, rows: int, folder: Path) -> Path:
 
 
 def watched(command: list[str]) -> list[tuple[float, int]]:
-    """Run a command; when, and how many bytes of memory its processes had, shared or not, but for files that are mapped."""
+    """Run a command; when, and how many bytes of memory its processes had, mapped files not counted (PSS)."""
     found = []
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603
         while process.poll() is None:

@@ -4,8 +4,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 
 import lance
 import numpy as np
@@ -49,6 +51,24 @@ def test_read_in_any_order_with_duplicates(store: FeatureStore, monkeypatch: pyt
     assert vectors.dtype == np.float32
     assert vectors.flags.c_contiguous
     assert table.read([], DIM).shape == (0, DIM)
+
+
+def test_two_that_make_a_table_at_the_same_time_lose_no_row(store: FeatureStore) -> None:
+    """Lance itself lets the later one replace the other."""
+    ready = Barrier(2)
+
+    def add(name: str, *numbers: int) -> None:
+        table = store.table(name)
+        ready.wait()
+        fill(table, *numbers)
+
+    with ThreadPoolExecutor(2) as pool:
+        for turn in range(25):
+            parts = [pool.submit(add, str(turn), *numbers) for numbers in ((1, 2, 3), (4, 5))]
+            for part in parts:
+                part.result()
+            assert has(store.table(str(turn)), 1, 2, 3, 4, 5)
+    assert not list(store.folder.glob("features/.*"))
 
 
 def test_index_survives_reopening(store: FeatureStore) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -167,13 +168,28 @@ class FeatureTable:
     def _write(self, table: Any) -> Any:
         import lance
 
-        if not self._exists():
+        if not self._exists() and self._create(table):
+            return self._open()
+        mode = "append" if self._exists() else "create"  # where an earlier version failed to, and left folders behind
+        return lance.write_dataset(table, str(self.path), mode=mode)
+
+    def _create(self, rows: Any) -> bool:
+        """Make the table, and say whether this process was the first to.
+
+        Of two that Lance creates at the same time in the same place, the later one replaces the other.
+        """
+        import lance
+
+        with TemporaryDirectory(
+            prefix=f".{self.path.name}-", dir=self.path.parent, ignore_cleanup_errors=True
+        ) as folder:
+            part = Path(folder) / "table"
+            lance.write_dataset(rows, str(part), mode="create")
             try:
-                return lance.write_dataset(table, str(self.path), mode="create")
-            except Exception:
-                if not self._exists():  # else another process was first
-                    raise
-        return lance.write_dataset(table, str(self.path), mode="append")
+                part.rename(self.path)
+            except OSError:
+                return False
+        return True
 
     def _exists(self) -> bool:
         """Whether a first append has been committed; one that failed may leave folders behind."""
