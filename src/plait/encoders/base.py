@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from plait.config import Precision
@@ -42,6 +42,28 @@ class Encoder(Protocol):
     fingerprint: str
 
     def save(self, folder: Path) -> dict[str, Any]: ...
+
+
+class FromFiles:
+    """An encoder that answers from its files alone, and opens the whole model for anything else.
+
+    Args:
+        whole: opens the model with the library that it comes from.
+    """
+
+    def __init__(self, whole: Callable[[], Any]):
+        self._whole, self._opened = whole, None
+
+    def opened(self) -> Any:
+        """The whole model, as an encoder of its library's."""
+        if self._opened is None:
+            self._opened = self._whole()
+        return self._opened
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write a folder of that library's, which anyone can load."""
+        found: dict[str, Any] = self.opened().save(folder)
+        return found
 
 
 class ImageEncoder(Encoder, Protocol):

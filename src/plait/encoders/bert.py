@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from plait.config import Precision
-from plait.encoders.base import Modality, computing, fingerprint, in_bf16
+from plait.encoders.base import FromFiles, Modality, computing, fingerprint, in_bf16
 from plait.encoders.prompts import FIELD
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Bert:
         return out
 
 
-class BertEncoder:
+class BertEncoder(FromFiles):
     """A BERT that answers from its files; anything else that is asked of it opens the whole model.
 
     Args:
@@ -221,14 +221,14 @@ class BertEncoder:
     quick = False
 
     def __init__(self, network: Bert, settings: Mapping[str, Any], whole: Callable[[], Any]):
+        super().__init__(whole)
         self.name, self.prompt = settings["name"], settings["prompt"]
         self.precision: Precision = settings.get("precision", "32")
         self.dim = network.dim
-        self._network, self._whole = network, whole
+        self._network = network
         self._device = torch.device("cpu")
         self._bf16 = in_bf16(self.precision, self._device)
         self.fingerprint = network.fingerprint(self.prompt, self._bf16)
-        self._opened: Any = None
 
     @classmethod
     def read(cls, folder: Path, settings: Mapping[str, Any], whole: Callable[[], Any]) -> BertEncoder | None:
@@ -247,17 +247,6 @@ class BertEncoder:
         """(B,) texts -> (B, dim) float32."""
         with computing(self._bf16, self._device):
             return self._network.encode([self.prompt + text for text in texts])
-
-    def opened(self) -> Any:
-        """The whole model, as a `SentenceEncoder`."""
-        if self._opened is None:
-            self._opened = self._whole()
-        return self._opened
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write a sentence-transformers folder that anyone can load."""
-        found: dict[str, Any] = self.opened().save(folder)
-        return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from plait.config import Precision
-from plait.encoders.base import Modality, computing, fingerprint, in_bf16
+from plait.encoders.base import FromFiles, Modality, computing, fingerprint, in_bf16
 from plait.encoders.pixels import KEYS, Preprocessing, normalise
 
 FOUND = "plait_efficientnet"  # a network of any stages, see `plait.encoders.blocks`
@@ -202,7 +202,7 @@ class Parts:
         return self.weights[name]
 
 
-class EfficientNetEncoder:
+class EfficientNetEncoder(FromFiles):
     """An EfficientNet that answers from its files; anything else that is asked of it opens the whole model.
 
     Args:
@@ -219,17 +219,17 @@ class EfficientNetEncoder:
         self, weights: Mapping[str, Tensor], config: Mapping[str, Any], form: Form, settings: Mapping[str, Any],
         whole: Callable[[], Any],
     ):  # fmt: skip
+        super().__init__(whole)
         self.name, self.architecture = settings["name"], str(config["architecture"])
         self.precision: Precision = settings.get("precision", "32")
         self.settings = {key: config["pretrained_cfg"][key] for key in KEYS}
         self.preprocess = Preprocessing(self.settings)
-        self._network, self._whole = EfficientNet(form, weights), whole
+        self._network = EfficientNet(form, weights)
         self.dim = self._network.dim
         self.parameters = sum(one.numel() for name, one in weights.items() if not name.endswith(STATISTICS))
         self._device = torch.device("cpu")
         self._bf16 = in_bf16(self.precision, self._device)
         self.fingerprint = identity(self.settings, self.architecture, self._bf16, weights)
-        self._opened: Any = None
 
     @classmethod
     def read(cls, folder: Path, settings: Mapping[str, Any], whole: Callable[[], Any]) -> EfficientNetEncoder | None:
@@ -256,17 +256,6 @@ class EfficientNetEncoder:
         with torch.inference_mode(), computing(self._bf16, self._device):
             features: np.ndarray = self._network(inputs).float().numpy()
         return features
-
-    def opened(self) -> Any:
-        """The whole model, as a `TimmEncoder`."""
-        if self._opened is None:
-            self._opened = self._whole()
-        return self._opened
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write a timm ``local-dir:`` folder that anyone can load."""
-        found: dict[str, Any] = self.opened().save(folder)
-        return found
 
 
 def identity(settings: Mapping[str, Any], architecture: str, bf16: bool, weights: Mapping[str, Tensor]) -> str:

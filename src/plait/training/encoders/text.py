@@ -27,14 +27,13 @@ from plait.training.encoders.text_batches import Batches, ByClass, at_random, in
 from plait.training.encoders.text_model import (
     TextTask,
     build_text_model,
-    finished,
     of_network,
-    text_loop,
     tokens_of,
     total_weight,
+    train_text,
 )
 from plait.training.encoders.tokens import Tokens
-from plait.training.loop import Judged, KeepBest, SeedEpochs, run_trainer
+from plait.training.loop import Judged
 from plait.training.objectives.angle import mixture_of_classes
 from plait.training.seeds import Curve, seeded
 
@@ -87,11 +86,9 @@ def tune_text(
         model = build_text_model(config)
         rows = [_Rows(tokens_of(model, config, texts), targets) for texts, targets in labelled]
         task = _Task(model, rows, classes, options, seed)
-        best = KeepBest(options.patience)
-        run_trainer(task, (None, None), [best, SeedEpochs(seed)], text_loop(options, device, checkpoint))
-    encoder = SentenceEncoder(finished(model, config).to(device), config.model, config.prompt, config.batch)
+        encoder, curve = train_text(task, config, seed, device, checkpoint)
     skipped = len(data[0]) + len(val[0]) - sum(len(texts) for texts, _ in labelled)
-    return TunedText(encoder, best.curve, time.perf_counter() - start, skipped)
+    return TunedText(encoder, curve, time.perf_counter() - start, skipped)
 
 
 def _with_text(texts: list[str | None], targets: Tensor, what: str) -> tuple[list[str], Tensor]:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from plait.config import Precision, TextConfig, TextTrainConfig
 from plait.devices import has_bf16
-from plait.encoders.text import open_sentence_model
+from plait.encoders.text import SentenceEncoder, open_sentence_model
 from plait.errors import ConfigError, DataError, EncoderError
 from plait.processes import count
 from plait.training.encoders.layers import blocks, freeze, train_mode
 from plait.training.encoders.tokens import Tokens, tokenise
-from plait.training.loop import Loop
-from plait.training.seeds import warm_cosine
+from plait.training.loop import KeepBest, Loop, SeedEpochs, run_trainer
+from plait.training.seeds import Curve, warm_cosine
 from plait.training.shards import is_shared, shard, whole
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def matmul_precision(precision: Precision, device: torch.device | str) -> Precis
     return "bf16" if has_bf16(torch.device(device)) else "32"
 
 
-def text_loop(options: TextTrainConfig, device: torch.device | str, checkpoint: Path | None) -> Loop:
+def _loop(options: TextTrainConfig, device: torch.device | str, checkpoint: Path | None) -> Loop:
     """How a text encoder is trained."""
     precision = matmul_precision(options.precision, device)
     return Loop(
@@ -148,7 +148,17 @@ def _is_sharded(options: TextTrainConfig) -> bool:
     return options.shard and count() > 1
 
 
-def finished(model: SentenceTransformer, config: TextConfig) -> SentenceTransformer:
+def train_text(
+    task: TextTask, config: TextConfig, seed: int, device: torch.device | str, checkpoint: Path | None
+) -> tuple[SentenceEncoder, Curve]:
+    """Run a task; its tower as an encoder, with the weights of the best epoch, and the learning curve."""
+    best = KeepBest(config.train.patience)
+    run_trainer(task, (None, None), [best, SeedEpochs(seed)], _loop(config.train, device, checkpoint))
+    tower = _finished(task.model, config).to(device)
+    return SentenceEncoder(tower, config.model, config.prompt, config.batch), best.curve
+
+
+def _finished(model: SentenceTransformer, config: TextConfig) -> SentenceTransformer:
     """A plain model of a trained one: put together, and its adapters added to the weights they adapt."""
     if _is_sharded(config.train):
         weights = whole(model.state_dict())

@@ -21,13 +21,11 @@ from plait.training.encoders.text_batches import Batches, at_random, in_order, s
 from plait.training.encoders.text_model import (
     TextTask,
     build_text_model,
-    finished,
     of_network,
-    text_loop,
     tokens_of,
     total_weight,
+    train_text,
 )
-from plait.training.loop import KeepBest, SeedEpochs, run_trainer
 from plait.training.objectives.angle import mixture
 from plait.training.seeds import seeded
 
@@ -56,10 +54,8 @@ def tune_text_pairs(
         model = build_text_model(config)
         rows = [_Pairs(model, config, pairs) for pairs in (train, val)]
         task = _Task(model, rows, options, seed)
-        best = KeepBest(options.patience)
-        run_trainer(task, (None, None), [best, SeedEpochs(seed)], text_loop(options, device, checkpoint))
-    encoder = SentenceEncoder(finished(model, config).to(device), config.model, config.prompt, config.batch)
-    return TunedText(encoder, best.curve, time.perf_counter() - start)
+        encoder, curve = train_text(task, config, seed, device, checkpoint)
+    return TunedText(encoder, curve, time.perf_counter() - start)
 
 
 def spearman(model: SentenceEncoder, pairs: TextPairs) -> float:
