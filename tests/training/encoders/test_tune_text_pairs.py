@@ -17,7 +17,7 @@ from plait.errors import ConfigError
 from plait.training.encoders.text_model import build_text_model
 from plait.training.encoders.text_pairs import spearman, tune_text_pairs
 
-ONLY = ("cosine", "in_batch", "angle")
+ONLY = ("angle", "cosine", "in_batch")
 QUICK = ("lr=3e-3", "epochs=8", "patience=8")
 
 
