@@ -72,7 +72,7 @@ def exported(fitted: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pa
 HEADS = [
     ("model=image",),
     pytest.param(("model=text", "head.kind=mlp"), marks=pytest.mark.slow),
-    ("model=late", "head.late=weighted"),
+    pytest.param(("model=late", "head.late=weighted"), marks=pytest.mark.slow),
     ("model=early",),
     pytest.param(
         ("model=early", "head.early=towers", "head.towers.image=[8]", "head.towers.text=[8]"), marks=pytest.mark.slow
@@ -112,7 +112,7 @@ def test_tfidf_beside_a_graph(
     np.testing.assert_allclose(found, classifier.predict_proba(pairs), atol=1e-5)
 
 
-@pytest.mark.parametrize("prompt", ["query: ", "say {text} again"])
+@pytest.mark.parametrize("prompt", [pytest.param("query: ", marks=pytest.mark.slow), "say {text} again"])
 def test_prompts_and_long_texts(prompt: str, toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path) -> None:
     classifier = loud(toy_config("model=text", f"text.prompt='{prompt}'", "text.max_length=24"), drawn)
     export(classifier.engine_, tmp_path / "out")

@@ -50,7 +50,7 @@ def test_early_fusion_of_every_kind_joins_what_the_modalities_tell(kind: str) ->
     assert torch.equal(logits(again, rows), logits(early.head, rows))
 
 
-@pytest.mark.parametrize("kind", ["towers", "huse"])
+@pytest.mark.parametrize("kind", ["towers", pytest.param("huse", marks=pytest.mark.slow)])
 def test_other_early_fusion_does_not_trust_an_encoder_that_saw_the_rows(kind: str) -> None:
     text, chosen = points("text", SEEN), (f"head.early={kind}", "train.epochs=15", "train.batch=64", *TOWERS)
     assert points("early", SEEN, *chosen) >= text - 3

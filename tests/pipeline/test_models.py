@@ -140,6 +140,7 @@ def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows
     torch.testing.assert_close(found, F.log_softmax(fused[both] / temperature, 1), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_stopped_joint_training_gives_what_a_whole_one_gives(
     drawn: Pairs, toy_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

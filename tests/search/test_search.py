@@ -204,6 +204,7 @@ def test_refused_before_any_epoch(go: Callable[..., tuple[int, str, str]], tmp_p
     assert all(one["params"] <= limit for one in trained)
 
 
+@pytest.mark.slow
 def test_limits_of_time(go: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, _, err = go("--trials", 1, "--max-ms", 10_000, "--max-step-ms", 60_000)
     assert code == 0, err
@@ -296,6 +297,7 @@ def _small(rows: int, side: int) -> Pairs:
     return Pairs.from_columns(pictures, ["x"] * rows, labels=["a", "b"] * (rows // 2))
 
 
+@pytest.mark.slow
 def test_starting_points_come_first(go: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     code, _, err = go("--trials", 2)
     assert code == 0, err

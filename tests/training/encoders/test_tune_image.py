@@ -94,6 +94,7 @@ def test_of_a_pretrained_network_the_upper_two_thirds_are_trained(image_folder: 
     assert moved - {"fc"} == {"layer2", "layer3", "layer4"}
 
 
+@pytest.mark.slow
 def test_epochs_by_what_the_weights_are(image_folder: Path) -> None:
     given = ("image.train.epochs=null", "image.train.lr=0.002")
     assert len(tune(image_folder, *given).curve) == 10
@@ -107,7 +108,9 @@ def test_epochs_by_what_the_weights_are(image_folder: Path) -> None:
         ("image.train.layer_decay=0.7", "image.train.accumulate=2"),
         ("image.train.balanced=true", "image.train.precision=bf16"),
         ("image.train.stages=[{size: 32, epochs: 2, mixup: 0.4}, {size: 48, epochs: 4, mixup: 0.2, drop_path: 0.1}]",),
-        ("image.pretrained=false", "image.model=test_resnet", "image.train.epochs=12"),
+        pytest.param(
+            ("image.pretrained=false", "image.model=test_resnet", "image.train.epochs=12"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_options_that_still_learn(image_folder: Path, options: tuple[str, ...]) -> None:
