@@ -19,8 +19,9 @@ from plait.config import ImageConfig, configure
 from plait.data.pairs import Pairs
 from plait.encoders.image import load_image_encoder, save_timm
 from plait.errors import ConfigError, DataError, EncoderError
-from plait.training.encoders.image import TunedImage, regularise, tune_image
+from plait.training.encoders.image import TunedImage, tune_image
 from plait.training.encoders.images import Rows
+from plait.training.encoders.stages import regularise
 
 pytestmark = pytest.mark.numerics
 

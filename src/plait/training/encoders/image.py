@@ -24,11 +24,11 @@ from plait.errors import DataError, EncoderError, setting
 from plait.processes import count, gathered
 from plait.progress import bar
 from plait.training.encoders.images import Draws, Images, Rows, batches, stack
-from plait.training.encoders.layers import freeze, train_mode
+from plait.training.encoders.layers import freeze, keep_statistics, train_mode
 from plait.training.encoders.memory import needs_memory
 from plait.training.encoders.probe import fit_probe
 from plait.training.encoders.resolution import Seen, probe_sides, side_to_tune_at
-from plait.training.encoders.stages import plan, stage_at
+from plait.training.encoders.stages import plan, regularise, stage_at
 from plait.training.loop import Judged, KeepBest, Loop, SeedEpochs, nothing_learnt, run_trainer
 from plait.training.seeds import Curve, seeded, warm_cosine
 
@@ -280,28 +280,3 @@ class _Task(lightning.LightningModule):
             loss.backward()  # type: ignore[no-untyped-call]
             self.zero_grad(set_to_none=True)
         return stage.size, self.batch(stage)
-
-
-def keep_statistics(model: nn.Module) -> None:
-    """Let batch norms normalise by the statistics they came with.
-
-    Those of batches differ from them where pictures are of another kind or, in early stages, of another size; running
-    means would trail behind, and the network that is validated would not be the one that is trained.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-
-
-def regularise(model: Any, stage: Stage) -> None:
-    """Set a network's dropout and stochastic depth to those of a stage."""
-    from timm.layers.drop import DropPath
-
-    paths = [module for module in model.modules() if isinstance(module, DropPath)]
-    for i, module in enumerate(paths):
-        module.drop_prob = stage.drop_path * (i + 1) / len(paths)
-    if hasattr(model, "drop_rate"):
-        model.drop_rate = stage.dropout
-    head = getattr(model, "head_drop", None) or getattr(getattr(model, "head", None), "drop", None)
-    if isinstance(head, nn.Dropout):
-        head.p = stage.dropout

@@ -64,6 +64,17 @@ def train_mode(model: nn.Module) -> None:
         train_mode(child)
 
 
+def keep_statistics(model: nn.Module) -> None:
+    """Let batch norms normalise by the statistics they came with.
+
+    Those of batches differ from them where pictures are of another kind or, in early stages, of another size; running
+    means would trail behind, and the network that is validated would not be the one that is trained.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def _levels(model: nn.Module) -> dict[str, int]:
     """The layer of each parameter, counted from 0 without gaps."""
     matcher: Any = getattr(model, "group_matcher", None)

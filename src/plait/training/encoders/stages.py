@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
+
+from torch import nn
 
 from plait.config import ImageTrainConfig, Stage
 
@@ -64,3 +67,17 @@ def stage_at(stages: tuple[Stage, ...], epoch: int) -> Stage:
         if epoch < end:
             return stage
     return stages[-1]
+
+
+def regularise(model: Any, stage: Stage) -> None:
+    """Set a network's dropout and stochastic depth to those of a stage."""
+    from timm.layers.drop import DropPath
+
+    paths = [module for module in model.modules() if isinstance(module, DropPath)]
+    for i, module in enumerate(paths):
+        module.drop_prob = stage.drop_path * (i + 1) / len(paths)
+    if hasattr(model, "drop_rate"):
+        model.drop_rate = stage.dropout
+    head = getattr(model, "head_drop", None) or getattr(getattr(model, "head", None), "drop", None)
+    if isinstance(head, nn.Dropout):
+        head.p = stage.dropout
