@@ -16,9 +16,9 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip >/dev/null
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[offline,lora,captions,static,onnx,search,scale,serve,app,dev]'
-	# Tests compare losses with this package's; what it pins would replace versions plait works with.
 	# Compiled here once: libraries this large take seconds in each process that compiles them for itself.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[offline,lora,captions,static,onnx,search,scale,serve,app,dev]'
+	# Tests compare losses with this package's; what it pins would replace versions plait works with.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --no-deps angle-emb==0.6.1
 	touch $(STAMP)
 
