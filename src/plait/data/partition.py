@@ -35,12 +35,14 @@ class Partition:
         train: rows that weights are fitted to. val: rows that choose epochs and calibrate.
         test: rows kept apart; None where there are none.
         notes: one line each on what was left out and why.
+        val_drawn: the validation rows were drawn from those to train on, neither given nor a split of the source's own.
     """
 
     train: Pairs
     val: Pairs
     test: Pairs | None
     notes: list[str]
+    val_drawn: bool = False
 
 
 def divide(
@@ -87,10 +89,10 @@ def divide(
     held["val"] = _apart(held["val"], {"test": held["test"]}, "validation", config.data.group, notes)
     kept = _apart(train, {"test": held["test"], "validation": held["val"]}, "training", config.data.group, notes)
     assert kept is not None
-    if held["val"] is None:
+    if drawn := held["val"] is None:
         kept, held["val"] = _draw_val(kept, config, learnt, notes)
     assert held["val"] is not None
-    return Partition(kept.pairs, held["val"].pairs, held["test"].pairs if held["test"] else None, notes)
+    return Partition(kept.pairs, held["val"].pairs, held["test"].pairs if held["test"] else None, notes, drawn)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ parameters, and imports a compiler.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from torch import Tensor
 Function = Callable[[Tensor], tuple[float, Tensor]]  # point -> value and gradient
 
 ARMIJO, WOLFE = 1e-4, 0.9  # how much of the promised fall a step must give, and how much of the slope it may leave
+MEMORY = 10  # steps that the curvature is learnt from
 TRIES = 20  # evaluations of one line search, at most
 
 
@@ -25,30 +26,46 @@ class Descent:
     Args:
         function: smooth and bounded below; convex ones are brought to their minimum.
         start: where to begin, of any shape.
-        memory: steps that the curvature is learnt from.
+        steps: what is known of the curvature before: steps, and the changes of the gradient that they made.
 
     Attributes:
         point, value, gradient: where it is. evaluations: of the function, so far.
     """
 
-    def __init__(self, function: Function, start: Tensor, memory: int = 10):
+    def __init__(self, function: Function, start: Tensor, steps: Iterable[tuple[Tensor, Tensor]] = ()):
         self._function = function
-        self._steps: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=memory)
+        self._steps: deque[tuple[Tensor, Tensor, float]] = deque(maxlen=MEMORY)
+        for step, change in steps:
+            self._learn(step, change)
         self.point, self.evaluations = start.clone(), 0
         self.value, self.gradient = self._evaluate(self.point)
 
+    @property
+    def steps(self) -> list[tuple[Tensor, Tensor]]:
+        """The last steps, and the changes of the gradient that they made."""
+        return [(step, change) for step, change, _ in self._steps]
+
     def run(self, tolerance: float, limit: int) -> Descent:
-        """Step until the value falls by less than `tolerance`, or after `limit` evaluations of this run."""
-        last = self.evaluations + limit
-        while self.evaluations < last:
+        """Step until the value falls by less than `tolerance` twice running, or after `limit` evaluations of this run.
+
+        Twice, for a single step may be short because the curvature is not known yet.
+        """
+        last, small = self.evaluations + limit, 0
+        while self.evaluations < last and small < 2:
             direction = self._direction()
             slope = _dot(self.gradient, direction)
             if slope > -1e-16:
                 break
             before = self.value
-            if not self._search(direction, slope, last) or before - self.value < tolerance:
+            if not self._search(direction, slope, last):
                 break
+            small = small + 1 if before - self.value < tolerance else 0
         return self
+
+    def _learn(self, step: Tensor, change: Tensor) -> None:
+        curvature = _dot(step, change)
+        if curvature > 0:
+            self._steps.append((step, change, curvature))
 
     def _evaluate(self, point: Tensor) -> tuple[float, Tensor]:
         self.evaluations += 1
@@ -94,9 +111,7 @@ class Descent:
         step, change = direction.mul_(size), gradient - self.gradient
         self.point += step
         self.value, self.gradient = value, gradient
-        curvature = _dot(step, change)
-        if curvature > 0:
-            self._steps.append((step, change, curvature))
+        self._learn(step, change)
         return True
 
 

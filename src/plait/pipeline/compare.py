@@ -64,7 +64,7 @@ def compare(
     require_labels(test_pairs)
     known = {name: one.sketch for name, one in pretuned(config, MODALITIES).items()}
     seen = seen_rows(known, test_pairs, allow_seen, "test rows", _remedy())
-    prepared = Preparation(train_pairs, config, val=val_pairs, remember=True)
+    prepared = Preparation(train_pairs, config, val=val_pairs, val_drawn=parts.val_drawn, remember=True)
     require_known_labels(test_pairs, prepared.labels)
     prepared.seconds["read"] = time.perf_counter() - start
     task = prepared.task()
@@ -122,7 +122,10 @@ def _fit_again(prepared: Preparation, config: Config, task: Task, test: Pairs) -
     joint = (config.joint.image, config.joint.text) != ("frozen", "frozen")
     if not (config.image.tune or not config.image.pretrained or config.text.tune or joint):
         return _fit(prepared, Fitter(task, config, prepared.device), test)
-    again = Preparation(prepared.train_pairs, config, val=prepared.val_pairs, remember=True, warnings=prepared.warnings)
+    again = Preparation(
+        prepared.train_pairs, config, val=prepared.val_pairs, val_drawn=prepared.val_drawn, remember=True,
+        warnings=prepared.warnings,
+    )  # fmt: skip
     results = _fit(again, Fitter(again.task(), config, again.device), test)
     prepared.encoded += again.encoded
     return results

@@ -52,6 +52,8 @@ class Preparation:
         config: the configuration.
         modalities: which modalities to encode.
         val: rows that choose epochs and calibrate; None leaves their choice to `divide`.
+        val_drawn: `val` was drawn from the rows to train on: linear heads learn from it, too, once it has chosen. Where
+            `divide` chooses, it says so.
         remember: networks that are known from an earlier time stay closed until they have something to encode, and
             fitted TF-IDF is kept: for who compares, and keeps no encoder.
 
@@ -67,6 +69,7 @@ class Preparation:
     config: Config
     modalities: Sequence[str] = MODALITIES
     val: Pairs | None = None
+    val_drawn: bool = False
     remember: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -80,6 +83,7 @@ class Preparation:
             self.pairs, self.config, val=self.val, modalities=self.modalities, hold_test=False, learnt=known
         )  # fmt: skip
         self.train_pairs, self.val_pairs = parts.train, parts.val
+        self.val_drawn = self.val_drawn or parts.val_drawn
         if parts.test is not None:
             say(f"{self.pairs.source}: its test split ({len(parts.test):,} rows) is left out of training")
         self.labels = require_classes(self.train_pairs)
@@ -239,6 +243,8 @@ class Preparation:
             class_vectors=self._class_vectors() if EARLY[self.config.head.early].reads_class_names else None,
             parts=self._parts(),
             sparse=self._sparse(),
+            # Validation rows choose how to fill in texts after heads are fitted.
+            val_drawn=self.val_drawn and self.config.text.fill is None,
         )
 
     def _parts(self) -> dict[str, tuple[Part, ...]]:

@@ -16,8 +16,10 @@ from plait.fusion.calibration import fit_calibration
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Expert, ExpertSpec, Part, Shape
 from plait.training.heads import experts
+from plait.training.heads.designs import DenseDesign
 from plait.training.heads.experts import ExpertFit, Rows, SparseRows, answer, fit_linear, fit_mlp, loss_of
-from plait.training.heads.logistic import STEPS, Answers, DenseDesign, best_strength, solve
+from plait.training.heads.logistic import Answers, solve
+from plait.training.heads.strengths import STEPS, best_strength
 from telling import accuracy, config, generator, said
 
 CLASSES = 4

@@ -19,19 +19,10 @@ from torch.nn import functional as F
 from plait import matrix
 from plait.matrix import DiskMatrix
 from plait.training.heads import logistic
-from plait.training.heads.logistic import (
-    COARSE,
-    START,
-    Answers,
-    DenseDesign,
-    Design,
-    Solution,
-    SparseDesign,
-    Trial,
-    best_strength,
-    solve,
-)
+from plait.training.heads.designs import DenseDesign, Design, SparseDesign
+from plait.training.heads.logistic import COARSE, Answers, Solution, solve
 from plait.training.heads.streamed import StreamedDesign
+from plait.training.heads.strengths import START, Trial, best_strength
 
 ROWS, CLASSES = 300, 4
 

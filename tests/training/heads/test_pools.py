@@ -10,8 +10,9 @@ from torch.nn import functional as F
 from plait.fusion.calibration import fit_calibration, fit_temperature
 from plait.fusion.modality import ExpertSpec, ModalityHead, Part, Shape
 from plait.fusion.pool import fit_exponents, log_pool, mean_pool
+from plait.training.heads.designs import DenseDesign
 from plait.training.heads.experts import ExpertFit
-from plait.training.heads.logistic import Answers, DenseDesign, solve
+from plait.training.heads.logistic import Answers, solve
 from plait.training.heads.pools import (
     PARTS,
     Held,

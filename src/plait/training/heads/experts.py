@@ -15,18 +15,11 @@ from plait.fusion.inputs import EVAL_BATCH, HeadInputs
 from plait.fusion.modality import Expert, ExpertSpec, Shape
 from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
-from plait.training.heads.logistic import (
-    Answers,
-    DenseDesign,
-    Design,
-    Solution,
-    SparseDesign,
-    Trial,
-    best_strength,
-    solve,
-)
+from plait.training.heads.designs import DenseDesign, Design, SparseDesign
+from plait.training.heads.logistic import FINE, Answers, Solution, solve
 from plait.training.heads.loss import mean_loss
 from plait.training.heads.streamed import StreamedDesign
+from plait.training.heads.strengths import Trial, best_strength
 from plait.training.seeds import Curve, seeded
 
 if TYPE_CHECKING:
@@ -50,6 +43,8 @@ class Rows:
         answers: classes and weights of the N rows. val_answers: those of the M rows.
         folds: (N,) folds to cross-fit by; None: the M rows are enough.
         sparse: wide features by the number of the part.
+        further: the answers of the M rows as training rows, where linear experts learn from them, too, once they have
+            judged; None: they do not.
     """
 
     train: HeadInputs
@@ -58,6 +53,7 @@ class Rows:
     val_answers: Answers
     folds: Tensor | None = None
     sparse: Mapping[int, SparseRows] = field(default_factory=dict)
+    further: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,8 @@ class ExpertFit:
     """A fitted expert.
 
     Attributes:
-        train_logits: (N, K) of the training rows. held_logits: (M, K) of the validation rows, or (M + N, K) with the
-            out-of-fold logits of the training rows behind them.
+        train_logits: (N, K) of the training rows. held_logits: (M, K) of the validation rows, before it learnt from
+            them if it did, or (M + N, K) with the out-of-fold logits of the training rows behind them.
         scores: (V, K) weights of wide features, by the number of the part.
         state: of an `Expert`, but for its columns, which depend on what else the modality's features have.
     """
@@ -102,16 +98,21 @@ class _Fitting:
         train, val = (None, None) if wide is None else (wide.train, wide.val)
         inputs = self.inputs(rows.train, train, self.known)
         design, oof = _design(inputs, rows.folds is None), None
+        told = rows.val.present[self.modality].nonzero()[:, 0]
+        judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
         if rows.folds is None:
-            told = rows.val.present[self.modality].nonzero()[:, 0]
-            judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
             (best,) = best_strength([Trial(design, self.answers, lambda s: loss_of(answer(shown, design, s), judged))])
-            best = solve(design, self.answers, best.strength, best)
+            best = best.refined(FINE)
         else:
             best, oof = self._cross_fit(design, rows.folds[self.known])
             best = solve(design, self.answers, best.strength)
-        train_logits = answer(self.inputs(rows.train, train), design, best)
         held = [answer(self.inputs(rows.val, val), design, best)]
+        if rows.further is not None and len(told) and not isinstance(design, StreamedDesign):
+            answers = self.answers.extended(rows.further.select(told))
+            share = len(self.known) / len(answers.targets)  # the strength is one of the mean loss, not of the sum
+            design = design.extended(shown if wide is not None else shown[:])
+            best = solve(design, answers, best.strength * share, best)
+        train_logits = answer(self.inputs(rows.train, train), design, best)
         if oof is not None:
             held.append(torch.zeros_like(train_logits).index_copy_(0, self.known, oof))
         weight, bias = design.plain(best.weight, best.bias)
@@ -135,8 +136,8 @@ class _Fitting:
 
         trials = [trial(k, test) for k, test in zip(numbers, tests, strict=True)]
         oof = torch.zeros(len(folds), self.answers.classes)
-        for one, solution, test in zip(trials, best_strength(trials), tests, strict=True):
-            solution = solve(one.design, one.answers, solution.strength, solution)
+        for solution, test in zip(best_strength(trials), tests, strict=True):
+            solution = solution.refined(FINE)
             oof[test] = design.select(test).times(solution.weight) + solution.bias
         return solution, oof
 

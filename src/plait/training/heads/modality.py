@@ -75,7 +75,7 @@ def _expert_rows(modality: str, rows: TaskRows) -> Rows:
     task = rows.task
     return Rows(
         task.train, task.val, rows.answers, rows.as_shared(task.val_targets),
-        task.folds if rows.cross_fits else None, task.sparse if modality == "text" else {},
+        task.folds if rows.cross_fits else None, task.sparse if modality == "text" else {}, rows.further(modality),
     )  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def _experts(
     fits.append(fit_linear(modality, ExpertSpec(tuple(range(count))), shape, rows))
     ways = [Way(f"linear head on {part.name}", (i,)) for i, part in enumerate(parts)]
     ways.append(Way(f"linear head on {names} side by side", (count,)))
-    ways.append(Way(f"mean of linear heads on {names}", tuple(range(count))))
-    ways.append(Way(f"weighted pool of linear heads on {names}", tuple(range(count)), weighted=True))
+    names += " and all side by side"
+    ways.append(Way(f"mean of linear heads on {names}", tuple(range(count + 1))))
+    ways.append(Way(f"weighted pool of linear heads on {names}", tuple(range(count + 1)), weighted=True))
     return fits, ways

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from plait.matrix import DiskMatrix
-from plait.training.heads.logistic import Design, Error, principal
+from plait.training.heads.designs import Design, Error, principal
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,16 @@ class StreamedDesign:
             found.addmm_(block.T, slope)
             total += slope.sum(0)
         return self.axes.T @ found.sub_(torch.outer(self.mean, total))
+
+    def squares(self, weight: Tensor, unsure: Error) -> tuple[Tensor, Tensor]:
+        back = self.axes @ weight
+        shift = self.mean @ back
+        found, total = torch.zeros_like(weight), torch.zeros_like(shift)
+        for rows, block in self.matrix.blocks():
+            said = unsure(rows, block @ back - shift)
+            found.addmm_(((block - self.mean) @ self.axes).square_().T, said)
+            total += said.sum(0)
+        return found, total[None]
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (D0, K) and bias for the features as they were given."""

@@ -30,6 +30,8 @@ class Task:
         seen: modalities whose encoder was itself trained on the rows of `train`.
         val_seen: an encoder was itself trained on a good part of the rows of `val`: nothing is fitted to them but
             temperatures.
+        val_drawn: the rows of `val` were drawn from the rows to train on, not given: once they have chosen, linear
+            heads learn from them, too.
         class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
         parts: the dense columns of each modality by encoder; empty: one encoder each.
         sparse: wide features of the text that only linear heads read, by the number of the part.
@@ -46,6 +48,7 @@ class Task:
     val_seen: bool = False
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     sparse: Mapping[int, SparseRows] = field(default_factory=dict)
+    val_drawn: bool = False
 
 
 @dataclass
@@ -90,6 +93,16 @@ class TaskRows:
             [torch.ones_like(task.val_targets, dtype=torch.bool), heard_elsewhere(task.targets, task.folds)]
         )
         return HeadInputs(features, present), replace(answers, weights=answers.weights * heard)
+
+    def further(self, modality: str) -> Answers | None:
+        """The validation rows as training rows, where the linear heads of a modality learn from them in the end.
+
+        Where an encoder has seen the training rows, its features of others are not like theirs.
+        """
+        task = self.task
+        if not task.val_drawn or modality in task.seen or task.val_seen or not len(task.val_targets):
+            return None
+        return self.weighed(task.val_targets, self.smoothing)
 
     def weighed(self, targets: Tensor, smoothing: float = 0.0) -> Answers:
         """Answers whose weights are equal, or balance the classes."""
