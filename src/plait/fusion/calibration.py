@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,21 +27,26 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
     if not share.any():
         return 1.0
     share = share.double() / share.sum()
-    low, high = (torch.tensor(value).log().item() for value in RANGE)
-    ratio = (5**0.5 - 1) / 2
     logits = logits.double()
 
     def loss(log_temperature: float) -> float:
-        losses = F.cross_entropy(logits / torch.tensor(log_temperature).exp(), targets, reduction="none")
+        losses = F.cross_entropy(logits * math.exp(-log_temperature), targets, reduction="none")
         return (share * losses).sum().item() + PULL / (2 * len(targets)) * log_temperature**2
 
+    low, high = (math.log(value) for value in RANGE)
+    ratio = (5**0.5 - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    losses = loss(left), loss(right)
     for _ in range(32):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(left) < loss(right):
-            high = right
+        if losses[0] < losses[1]:
+            high, right = right, left
+            left = high - ratio * (high - low)
+            losses = loss(left), losses[0]
         else:
-            low = left
-    return float(torch.tensor((low + high) / 2).exp())
+            low, left = left, right
+            right = low + ratio * (high - low)
+            losses = losses[1], loss(right)
+    return math.exp((low + high) / 2)
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,14 @@ def fit_calibration(logits: Tensor, targets: Tensor, log_prior: Tensor, weights:
     if not weights.any():
         return Calibration()
     share = weights / weights.sum()
+    right, mine = logits.gather(1, targets[:, None])[:, 0], log_prior[targets]
     begin = torch.tensor(NOISE).logit()
 
     def loss(point: Tensor) -> Tensor:
-        probs = with_noise(F.log_softmax(logits / point[0].exp(), dim=1), log_prior, point[1].sigmoid())
+        sharpness = (-point[0]).exp()
+        said = sharpness * right - torch.logsumexp(sharpness * logits, 1)
         pull = PULL * point[0] ** 2 + (point[1] - begin) ** 2
-        return (share * F.nll_loss(probs, targets, reduction="none")).sum() + pull / (2 * len(targets))
+        return pull / (2 * len(targets)) - (share * with_noise(said, mine, point[1].sigmoid())).sum()
 
     start = torch.stack([torch.zeros(()), begin])
     log_temperature, noise = Descent(differentiated(loss), start).run(1e-9, 75).point
