@@ -16,7 +16,7 @@ from plait.fusion.modality import Expert, ExpertSpec, Shape
 from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.designs import DenseDesign, Design, SparseDesign
-from plait.training.heads.logistic import FINE, Answers, Solution, solve
+from plait.training.heads.logistic import COARSE, FINE, MEDIUM, Answers, Solution, solve
 from plait.training.heads.loss import mean_loss
 from plait.training.heads.streamed import StreamedDesign
 from plait.training.heads.strengths import Trial, best_strength
@@ -102,13 +102,14 @@ class _Fitting:
         judged, shown = rows.val_answers.select(told), self.inputs(rows.val, val, told)
         if rows.folds is None:
             (best,) = best_strength([Trial(design, self.answers, lambda s: loss_of(answer(shown, design, s), judged))])
-            best = best.refined(FINE)
         else:
             best, oof = self._cross_fit(design, rows.folds[self.known])
-            best = solve(design, self.answers, best.strength)
+            best = solve(design, self.answers, best.strength, tolerance=COARSE)
+        further = None if isinstance(design, StreamedDesign) or not len(told) else rows.further
+        best = best.refined(FINE if further is None else MEDIUM)
         held = [answer(self.inputs(rows.val, val), design, best)]
-        if rows.further is not None and len(told) and not isinstance(design, StreamedDesign):
-            answers = self.answers.extended(rows.further.select(told))
+        if further is not None:
+            answers = self.answers.extended(further.select(told))
             share = len(self.known) / len(answers.targets)  # the strength is one of the mean loss, not of the sum
             design = design.extended(shown if wide is not None else shown[:])
             best = solve(design, answers, best.strength * share, best)

@@ -19,7 +19,8 @@ from plait.fusion.lbfgs import Descent, Function
 from plait.processes import add_up, count, number
 from plait.training.heads.designs import Design
 
-COARSE, FINE = 1e-3, 1e-5  # change of the loss, of its value, at which a step of the path, and the last, end
+# Change of the loss, of its value, at which a descent ends: to compare strengths, to judge the best, to keep it.
+COARSE, MEDIUM, FINE = 1e-3, 1e-4, 1e-5
 LIMIT = 200  # evaluations of the loss for one strength
 UNSURE = 0.3  # mean p (1 - p) of a class near the optimum, of its share
 SURE = 0.05  # how much of that it has at least
