@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.fusion.calibration import with_noise
+from plait.fusion.dropout import Dropout
 from plait.fusion.pool import log_pool, mean_pool
 from plait.matrix import Matrix, some, std_mean
 
@@ -134,7 +135,7 @@ class Expert(nn.Module):
         width = len(self.columns)
         if shape.kind == "mlp":
             self.layers.extend([Standardise(width), nn.Linear(width, shape.hidden), nn.LayerNorm(shape.hidden)])
-            self.layers.extend([nn.GELU(), nn.Dropout(shape.dropout)])
+            self.layers.extend([nn.GELU(), Dropout(shape.dropout)])
             width = shape.hidden
         self.output = nn.Linear(width, shape.classes, bias=False) if width else None
         if self.output is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from plait.fusion.dropout import Dropout
 from plait.fusion.modality import MODALITIES, Standardise
 
 
@@ -66,9 +67,9 @@ class Tower(nn.Module):
     def __init__(self, features: int, spec: SpaceSpec):
         super().__init__()
         self.standardise = Standardise(features)
-        self.drop = nn.Dropout(spec.dropout)
+        self.drop = Dropout(spec.dropout)
         self.linear = nn.Linear(features, spec.dim)
-        self.mlp = nn.Sequential(nn.Linear(features, spec.hidden), nn.GELU(), nn.Dropout(spec.dropout))
+        self.mlp = nn.Sequential(nn.Linear(features, spec.hidden), nn.GELU(), Dropout(spec.dropout))
         self.last = nn.Linear(spec.hidden, spec.dim)
 
     def forward(self, features: Tensor) -> Tensor:

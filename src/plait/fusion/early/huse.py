@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from plait.config import HeadConfig
 from plait.errors import ConfigError
+from plait.fusion.dropout import Dropout
 from plait.fusion.early.base import EarlyHead, Rows
 from plait.fusion.huse_terms import class_distances, class_level, modal_gap, semantic_graph
 from plait.fusion.modality import MODALITIES, Shape, Standardise
@@ -127,5 +128,5 @@ def _shared(losses: Tensor, counted: Tensor) -> Tensor:
 def _tower(dim: int, widths: tuple[int, ...], dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = [Standardise(dim)]
     for wide, narrow in pairwise((dim, *widths)):
-        layers += [nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(dropout)]
+        layers += [nn.Linear(wide, narrow), nn.ReLU(), Dropout(dropout)]
     return nn.Sequential(*layers[:-2])  # the embedding itself has either sign, and every unit

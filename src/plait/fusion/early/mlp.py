@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from plait.fusion.dropout import Dropout
 from plait.fusion.early.base import EarlyHead
 from plait.fusion.modality import MODALITIES, Shape, Standardise
 from plait.matrix import Matrix, some
@@ -32,7 +33,7 @@ class Head(EarlyHead):
                     nn.Linear(shape.dims[s], hidden),
                     nn.LayerNorm(hidden),
                     nn.GELU(),
-                    nn.Dropout(shape.dropout),
+                    Dropout(shape.dropout),
                 )
                 for s in MODALITIES
             }
@@ -41,7 +42,7 @@ class Head(EarlyHead):
         self.mix = nn.Sequential(
             nn.Linear(hidden * len(MODALITIES), hidden),
             nn.GELU(),
-            nn.Dropout(shape.dropout),
+            Dropout(shape.dropout),
             nn.Linear(hidden, shape.classes),
         )
 
