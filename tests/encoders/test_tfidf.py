@@ -273,3 +273,16 @@ def test_one_word() -> None:
         "text.model=tfidf: 2 training texts with 1 different words and word pairs are too few; "
         "use another text.model, or give more rows"
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_kept_of_texts_is_bounded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = fit_tfidf(TEXTS * 20, 4, kind=kind)
+    first = encoder.matrix(TEXTS)
+    assert set(encoder._found) == set(TEXTS)
+    monkeypatch.setattr(encoder, "_room", 40)
+    many = [f"{text} number {i}" for i in range(50) for text in TEXTS]
+    encoder.matrix(many)
+    assert len(encoder._found) <= len(many)  # what came before is forgotten
+    assert TEXTS[0] not in encoder._found
+    assert (encoder.matrix(TEXTS) != first).nnz == 0

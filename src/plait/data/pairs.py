@@ -104,18 +104,23 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.table)
 
+    def column(self, name: str) -> list[Any]:
+        """All values of one column of the table."""
+        values: list[Any] = self.table[name][:]  # at once: row by row takes a hundred times as long
+        return values
+
     @cached_property
     def ids(self) -> list[str]:
-        return list(self.table["id"])
+        return self.column("id")
 
     @cached_property
     def labels(self) -> list[str | None]:
-        return [label or None for label in self.table["label"]]
+        return [label or None for label in self.column("label")]
 
     @cached_property
     def texts(self) -> list[str | None]:
         """One text a row; None where it is missing or blank."""
-        texts = (text if text and text.strip() else None for text in self.table["text"])
+        texts = (text if text and text.strip() else None for text in self.column("text"))
         return [clean(text) if self.cleaned and text is not None else text for text in texts]
 
     def images(self, rows: Sequence[int] | None = None) -> Iterator[ImageRef | None]:
@@ -178,7 +183,7 @@ class Pairs:
     @cached_property
     def text_keys(self) -> list[bytes | None]:
         """16 bytes that name each row's text as the source has it, cleaned or not; None where it is blank."""
-        return [text_key(text) if text and text.strip() else None for text in self.table["text"]]
+        return [text_key(text) if text and text.strip() else None for text in self.column("text")]
 
     @cached_property
     def row_keys(self) -> list[bytes | None]:

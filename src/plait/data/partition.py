@@ -212,7 +212,7 @@ def _keys(pairs: Pairs, part: str) -> Sequence[Any]:
     if GROUP not in pairs.table.column_names:
         hint = did_you_mean(part, SHARED)
         raise DataError(f"{pairs.source}: no column '{part}' for data.group.{hint}")
-    return [value.strip() or None if value else None for value in pairs.table[GROUP]]
+    return [value.strip() or None if value else None for value in pairs.column(GROUP)]
 
 
 def _connected(links: list[np.ndarray]) -> np.ndarray:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 WORD = re.compile(r"\b\w\w+\b")
 FORM = 1  # raised when the same texts and settings are fitted otherwise
 GRAMS = range(2, 6)  # letters of the pieces of a word
+ROOM = 1 << 24  # characters and terms of texts whose columns are kept
 MANY = 64  # texts that are encoded by one matrix product
 
 
@@ -57,6 +57,8 @@ class TfidfEncoder:
         self.dense, self.scores = len(components), 0 if scores is None else scores.shape[1]
         self.dim = self.dense + self.scores
         self._column = {term: i for i, term in enumerate(vocabulary)}
+        self._found: dict[str, np.ndarray] = {}
+        self._room = ROOM
         # A text needs few of its rows; in half precision, for this is most of what a run weighs.
         self._terms = np.zeros((len(vocabulary), self.dim), np.float16)
         self._terms[:, : self.dense] = components.T
@@ -88,10 +90,9 @@ class TfidfEncoder:
         """(B,) texts -> (B, V) float32 in sparse rows of unit length; of zeros where no term is known."""
         from scipy.sparse import csr_matrix
 
-        known = self._column
-        columns = [[known[term] for term in self.terms_of(text) if term in known] if text else [] for text in texts]
+        columns = [self._remembered(text or "") for text in texts]
         starts = np.cumsum([0, *map(len, columns)])
-        flat = np.fromiter(chain.from_iterable(columns), np.int32, starts[-1])
+        flat = np.concatenate([np.zeros(0, np.int32), *columns])
         found = csr_matrix((np.ones(len(flat), np.float32), flat, starts), shape=(len(texts), len(self.vocabulary)))
         found.sum_duplicates()
         found.data = (1 + np.log(found.data)) * self.idf[found.indices]
@@ -100,19 +101,34 @@ class TfidfEncoder:
         found.data /= np.maximum(lengths, 1e-12).astype(np.float32)[rows]
         return found
 
+    def _columns(self, text: str) -> np.ndarray:
+        """The column of each known term of a text."""
+        known = self._column
+        return np.array([known[term] for term in self.terms_of(text) if term in known], np.int32)
+
+    def _remembered(self, text: str) -> np.ndarray:
+        """The same, kept for the next time: a comparison reads a text several times."""
+        found = self._found.get(text)
+        if found is None:
+            found = self._columns(text)
+            self._room -= len(found) + len(text)
+            if self._room < 0:
+                self._found.clear()
+                self._room = ROOM
+            self._found[text] = found
+        return found
+
     def _weights(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """Columns of a text's terms in rising order, and their weights, of unit length together."""
-        known = self._column
-        counts = Counter(known[term] for term in self.terms_of(text) if term in known)
-        columns = np.fromiter(counts, np.int64, len(counts))
-        order = np.argsort(columns)
-        columns = columns[order]
-        weights = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts))[order])) * self.idf[columns]
+        columns, counts = np.unique(self._columns(text), return_counts=True)
+        weights = (1 + np.log(counts.astype(np.float32))) * self.idf[columns]
         return columns, weights / max(float(np.sqrt((weights**2).sum())), 1e-12)
 
     def with_scores(self, scores: np.ndarray) -> TfidfEncoder:
         """The same encoder with the (V, K) weights of a linear classifier."""
-        return TfidfEncoder(self.kind, self.vocabulary, self.idf, self._terms[:, : self.dense].T, scores)
+        found = TfidfEncoder(self.kind, self.vocabulary, self.idf, self._terms[:, : self.dense].T, scores)
+        found._found = self._found
+        return found
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write vocabulary.json and model.safetensors."""

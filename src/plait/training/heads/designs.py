@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -40,6 +40,10 @@ class Design(Protocol):
         """``sum_i x_ij^2 u_ik`` (D, K) and ``sum_i u_ik`` (1, K) for what `unsure` says (R, K) at weights (D, K)."""
         ...
 
+    def extended(self, inputs: Any) -> Design | None:
+        """With further rows behind its own; None where all would have to be read from disk once more for them."""
+        ...
+
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]: ...
 
     def select(self, rows: Tensor) -> Design: ...
@@ -71,13 +75,13 @@ class DenseDesign:
     def squares(self, weight: Tensor, unsure: Error) -> tuple[Tensor, Tensor]:
         said = unsure(slice(None), self.times(weight))
         found = torch.zeros_like(weight)
-        for rows, part in zip(self.turned.split(BLOCK), said.split(BLOCK), strict=True):
+        for rows, part in zip(torch.split(self.turned, BLOCK), torch.split(said, BLOCK), strict=True):
             found.addmm_(rows.square().T, part)
         return found, said.sum(0, keepdim=True)
 
-    def extended(self, features: Tensor) -> DenseDesign:
-        """With further rows (R, D0) behind its own, in the same coordinates."""
-        return replace(self, turned=torch.cat([self.turned, (features - self.mean) @ self.axes]))
+    def extended(self, inputs: Any) -> DenseDesign:
+        """With further rows (R, D0), in the same coordinates."""
+        return replace(self, turned=torch.cat([self.turned, (inputs[:] - self.mean) @ self.axes]))
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (D0, K) and bias for the features as they were given."""
@@ -120,11 +124,11 @@ class SparseDesign:
         said = unsure(slice(None), self.times(weight))
         return _csr(self.matrix.multiply(self.matrix).T.tocsr()) @ said, said.sum(0, keepdim=True)
 
-    def extended(self, matrix: csr_matrix) -> SparseDesign:
-        """With further rows (R, D) behind its own."""
+    def extended(self, inputs: Any) -> SparseDesign:
+        """With further rows (R, D)."""
         from scipy.sparse import vstack
 
-        return SparseDesign.of(vstack([self.matrix, matrix], format="csr"))
+        return SparseDesign.of(vstack([self.matrix, inputs], format="csr"))
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return weight, bias

@@ -105,21 +105,26 @@ class _Fitting:
         else:
             best, oof = self._cross_fit(design, rows.folds[self.known])
             best = solve(design, self.answers, best.strength, tolerance=COARSE)
-        further = None if isinstance(design, StreamedDesign) or not len(told) else rows.further
-        best = best.refined(FINE if further is None else MEDIUM)
+        best, kept = self._kept(design, best, told, shown)
         held = [answer(self.inputs(rows.val, val), design, best)]
-        if further is not None:
-            answers = self.answers.extended(further.select(told))
-            share = len(self.known) / len(answers.targets)  # the strength is one of the mean loss, not of the sum
-            design = design.extended(shown if wide is not None else shown[:])
-            best = solve(design, answers, best.strength * share, best)
-        train_logits = answer(self.inputs(rows.train, train), design, best)
+        train_logits = answer(self.inputs(rows.train, train), design, kept)
         if oof is not None:
             held.append(torch.zeros_like(train_logits).index_copy_(0, self.known, oof))
-        weight, bias = design.plain(best.weight, best.bias)
+        weight, bias = design.plain(kept.weight, kept.bias)
         state = {"bias": bias} | ({} if self.spec.scores else {"output.weight": weight.T.contiguous()})
         scores = dict.fromkeys(self.spec.scores, weight)
         return ExpertFit(self.spec, state, train_logits, torch.cat(held), scores)
+
+    def _kept(self, design: Design, best: Solution, told: Tensor, shown: Any) -> tuple[Solution, Solution]:
+        """The solution that answers the held-out rows, and the one that is kept: fitted to these, too, where it may."""
+        further = self.rows.further
+        wider = design.extended(shown) if further is not None and len(told) else None
+        if further is None or wider is None:
+            best = best.refined(FINE)
+            return best, best
+        best, answers = best.refined(MEDIUM), self.answers.extended(further.select(told))
+        share = len(self.known) / len(answers.targets)  # the strength is one of the mean loss, not of the sum
+        return best, solve(wider, answers, best.strength * share, best)
 
     def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
         """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,9 @@ class StreamedDesign:
             found.addmm_(((block - self.mean) @ self.axes).square_().T, said)
             total += said.sum(0)
         return found, total[None]
+
+    def extended(self, inputs: Any) -> None:
+        """Some more rows are not worth passing over so many again."""
 
     def plain(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Weights (D0, K) and bias for the features as they were given."""
