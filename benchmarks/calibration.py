@@ -99,7 +99,7 @@ class Fitted:
     """The four models, fitted to the training rows, and the test rows they answer."""
 
     def __init__(self, parts: Partition, config: Config, unseen: Pairs):
-        prepared = Preparation(parts.train, config, val=parts.val)
+        prepared = Preparation(parts.train, config, val=parts.val, val_drawn=parts.val_drawn)
         fitter = Fitter(prepared.task(), config, prepared.device)
         self.heads: dict[str, nn.Module] = {}
         self.inputs: dict[str, HeadInputs] = {}

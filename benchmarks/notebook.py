@@ -59,7 +59,7 @@ def main() -> None:
     config = configure("quick", overrides=overrides)
     parts = divide(train, config, test=test)
     assert parts.test is not None
-    prepared = Preparation(parts.train, config, val=parts.val)
+    prepared = Preparation(parts.train, config, val=parts.val, val_drawn=parts.val_drawn)
     targets = prepared.numbers(parts.test).numpy()
     print(
         f"{len(prepared.train_pairs):,} rows to train, {len(prepared.val_pairs):,} to choose, {len(targets):,} to test"

@@ -15,6 +15,7 @@ from plait.fusion.inputs import logits
 from plait.fusion.modality import Shape
 from plait.fusion.spec import early_head
 from plait.training.heads.descent import Copies, train
+from plait.training.heads.folds import folds_of
 from plait.training.heads.late import Fits, Fusion, Shared
 from plait.training.heads.loss import mean_loss
 from plait.training.heads.pools import calibrated, cross_validated
@@ -87,18 +88,18 @@ class EarlyFitter:
     def _trained(self, swap: dict[str, float]) -> Trained:
         """A head trained with modalities hidden, and with the features of some rows swapped."""
         rows, task = self.rows, self.rows.task
-        folds = sorted(set(task.folds.tolist())) if rows.cross_fits else []
+        folds = folds_of(task.folds, task.targets, task.classes) if rows.cross_fits else []
         heads = [new_early(rows, self.shape, self.config) for _ in range(1 + len(folds))]
-        keep = torch.stack([torch.ones_like(task.targets, dtype=torch.bool), *(task.folds != k for k in folds)])
+        every = torch.ones_like(task.targets, dtype=torch.bool)
+        keep = torch.stack([every, *(task.folds != fold.number for fold in folds)])
         fitted = train(
             Copies(heads, Practice(self.config.head.modality_dropout, swap)),
             (task.train, rows.answers), (task.val, rows.as_shared(task.val_targets)), self.config.train,
             keep=keep, seed=self.config.seed, device=self.device, label="early",
         )  # fmt: skip
         oof = torch.zeros(len(task.targets), task.classes) if folds else None
-        for k, head in zip(folds, heads[1:], strict=True):
-            part = (task.folds == k).nonzero()[:, 0]
-            oof[part] = logits(head, task.train.rows(part))  # type: ignore[index]
+        for fold, head in zip(folds, heads[1:], strict=True):
+            oof[fold.test] = fold.judged(logits(head, task.train.rows(fold.test)))  # type: ignore[index]
         return Trained(heads[0], fitted.curve, fitted.seconds, oof, swap)
 
     def calibrate(self, trained: Trained, note: str = "") -> EarlyFit:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,7 @@ from plait.fusion.modality import Expert, ExpertSpec, Shape
 from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.designs import DenseDesign, Design, SparseDesign
+from plait.training.heads.folds import Fold, folds_of
 from plait.training.heads.logistic import COARSE, FINE, MEDIUM, Answers, Solution, solve
 from plait.training.heads.loss import mean_loss
 from plait.training.heads.streamed import StreamedDesign
@@ -128,23 +129,19 @@ class _Fitting:
 
     def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
         """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""
-        numbers = sorted(set(folds.tolist()))
-        heard = self.answers.weights * heard_elsewhere(self.answers.targets, folds)
-        held_out = replace(self.answers, weights=heard)
-        tests = [(folds == k).nonzero()[:, 0] for k in numbers]
+        parts = folds_of(folds, self.answers.targets, self.answers.classes)
 
-        def trial(k: int, test: Tensor) -> Trial:
-            part, judged, shown = (folds != k).nonzero()[:, 0], held_out.select(test), design.select(test)
+        def trial(fold: Fold) -> Trial:
+            judged, shown = self.answers.select(fold.test), design.select(fold.test)
             return Trial(
-                design.select(part), self.answers.select(part),
-                lambda s: len(test) * loss_of(shown.times(s.weight) + s.bias, judged),
+                design.select(fold.train), self.answers.select(fold.train),
+                lambda s: len(fold.test) * loss_of(fold.judged(shown.times(s.weight) + s.bias), judged),
             )  # fmt: skip
 
-        trials = [trial(k, test) for k, test in zip(numbers, tests, strict=True)]
         oof = torch.zeros(len(folds), self.answers.classes)
-        for solution, test in zip(best_strength(trials), tests, strict=True):
+        for solution, fold in zip(best_strength([trial(fold) for fold in parts]), parts, strict=True):
             solution = solution.refined(FINE)
-            oof[test] = design.select(test).times(solution.weight) + solution.bias
+            oof[fold.test] = fold.judged(design.select(fold.test).times(solution.weight) + solution.bias)
         return solution, oof
 
 
@@ -155,14 +152,6 @@ def _design(inputs: Any, stream: bool) -> Design:
     if isinstance(inputs, DiskMatrix) and stream:
         return StreamedDesign.of(inputs)
     return DenseDesign.of(inputs[:])
-
-
-def heard_elsewhere(targets: Tensor, folds: Tensor) -> Tensor:
-    """(N,) bool: rows whose class another fold has, too."""
-    counts = torch.zeros(int(folds.max()) + 1, int(targets.max()) + 1).index_put_(
-        (folds, targets), torch.ones(len(folds)), accumulate=True
-    )
-    return counts.sum(0)[targets] > counts[folds, targets]
 
 
 def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
@@ -203,8 +192,8 @@ def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: tor
     spec = ExpertSpec(tuple(range(len(shape.parts[modality]))))
     present = rows.train.present[modality]
     keep = [present]
-    if rows.folds is not None:
-        keep += [present & (rows.folds != k) for k in sorted(set(rows.folds.tolist()))]
+    folds = folds_of(rows.folds, rows.answers.targets, rows.answers.classes) if rows.folds is not None else []
+    keep += [present & (rows.folds != fold.number) for fold in folds]
     experts = []
     for _ in keep:
         with seeded(config.seed):
@@ -220,11 +209,10 @@ def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: tor
     )  # fmt: skip
     train_logits = _blocks(experts[0], rows.train.features[modality])
     held = [_blocks(experts[0], rows.val.features[modality])]
-    if rows.folds is not None:
+    if folds:
         oof = torch.zeros_like(train_logits)
-        for k, expert in zip(sorted(set(rows.folds.tolist())), experts[1:], strict=True):
-            part = (rows.folds == k).nonzero()[:, 0]
-            oof[part] = _blocks(expert, some(rows.train.features[modality], part))
+        for fold, expert in zip(folds, experts[1:], strict=True):
+            oof[fold.test] = fold.judged(_blocks(expert, some(rows.train.features[modality], fold.test)))
         held.append(oof)
     state = {k: v for k, v in experts[0].state_dict().items() if k not in ("columns", "answers")}
     return ExpertFit(spec, state, train_logits, torch.cat(held), {}, fitted.curve)

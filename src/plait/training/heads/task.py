@@ -12,7 +12,7 @@ from torch import Tensor
 from plait.config import TrainConfig
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Part, prior
-from plait.training.heads.experts import SparseRows, heard_elsewhere
+from plait.training.heads.experts import SparseRows
 from plait.training.heads.logistic import Answers
 
 MOST = 10.0  # weight of a held-out row, of the average, at most
@@ -87,12 +87,7 @@ class TaskRows:
         features = {s: torch.cat([x[:], task.train.features[s][:]]) for s, x in task.val.features.items()}
         present = {s: torch.cat([x, task.train.present[s]]) for s, x in task.val.present.items()}
         targets = torch.cat([task.val_targets, task.targets])
-        answers = self.as_shared(targets)
-        # A class that one fold has alone is new to whoever has not seen that fold, but not to the model.
-        heard = torch.cat(
-            [torch.ones_like(task.val_targets, dtype=torch.bool), heard_elsewhere(task.targets, task.folds)]
-        )
-        return HeadInputs(features, present), replace(answers, weights=answers.weights * heard)
+        return HeadInputs(features, present), self.as_shared(targets)
 
     def further(self, modality: str) -> Answers | None:
         """The validation rows as training rows, where the linear heads of a modality learn from them in the end.
