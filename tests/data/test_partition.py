@@ -112,6 +112,14 @@ def test_given_else_own_else_drawn(tmp_path: Path) -> None:
     ]
 
 
+def test_it_says_whether_validation_rows_were_drawn(tmp_path: Path) -> None:
+    rows = [[f"{split}{i}", f"text {split} {i}", f"c{i % 2}", split] for split in ("train", "val") for i in range(20)]
+    own = as_rows(tmp_path / "own.csv", ["id", "text", "label", "split"], rows)
+    assert divide(table(shop()), config()).val_drawn
+    assert not divide(table(shop()), config(), val=table(shop(40, seed=1))).val_drawn
+    assert not divide(own, config()).val_drawn
+
+
 def test_a_drawn_test_set_has_no_row_of_the_sources_own_validation_split(tmp_path: Path) -> None:
     lines = [f"{i},text {i},{'ab'[i % 2]},{'val' if i < 10 else 'train'}" for i in range(50)]
     source = write(tmp_path / "a.csv", "\n".join(["id,text,label,split", *lines]))

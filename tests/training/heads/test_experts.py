@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_matrix
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,7 +17,7 @@ from plait.fusion.calibration import fit_calibration
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Expert, ExpertSpec, Part, Shape
 from plait.training.heads import experts
-from plait.training.heads.designs import DenseDesign
+from plait.training.heads.designs import DenseDesign, SparseDesign
 from plait.training.heads.experts import ExpertFit, Rows, SparseRows, answer, fit_linear, fit_mlp, loss_of
 from plait.training.heads.logistic import Answers, solve
 from plait.training.heads.strengths import STEPS, best_strength
@@ -107,6 +108,29 @@ def test_the_strength_is_the_best_on_validation_rows(right: float) -> None:
     found = fit("dense", given).held_logits
     assert loss_of(found, given.val_answers) == pytest.approx(min(losses), abs=1e-3)
     assert (found.softmax(1) - logits[int(np.argmin(losses))].softmax(1)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("folds", [None, torch.arange(200) // 4 % 3], ids=["whole", "folds"])
+@pytest.mark.parametrize("kind", ["dense", "wide"])
+def test_rows_that_have_judged_are_learnt_from_in_the_end(kind: str, folds: Tensor | None) -> None:
+    """Against scikit-learn on the rows of both, with its C, which is of the sum of the losses, as it was chosen."""
+    given = rows(numbered(200), numbered(60), folds=folds)
+    alone = fit(kind, given)
+    found = fit(kind, replace(given, further=given.val_answers))
+    # They are answered by who has not seen them.
+    torch.testing.assert_close(found.held_logits, alone.held_logits, atol=0.05, rtol=0.02)
+    wide = [given.sparse[1].train, given.sparse[1].val]
+    read = [part.features["text"][:, :12] for part in (given.train, given.val)]
+    train, val = (part.toarray() for part in wide) if kind == "wide" else (part.numpy() for part in read)
+    design = SparseDesign.of(wide[0]) if kind == "wide" else DenseDesign.of(torch.from_numpy(train))
+    strengths = [10.0**step * float(design.moments.sum()) for step in np.arange(0, -8, -0.5)]
+    every, targets = np.concatenate([train, val]), torch.cat([given.answers.targets, given.val_answers.targets])
+    gaps = []
+    for strength in strengths:  # one of them was chosen
+        peer = LogisticRegression(C=1 / (strength * len(train)), tol=1e-6, max_iter=5000).fit(every, targets.numpy())
+        gaps.append(np.abs(peer.predict_proba(train) - found.train_logits.softmax(1).numpy()).max())
+    assert min(gaps) < 0.01
+    assert (alone.train_logits.softmax(1) - found.train_logits.softmax(1)).abs().max() > 0.03
 
 
 @pytest.mark.parametrize("kind", ["dense", "wide"])
