@@ -25,7 +25,8 @@ class Kept:
 
     Attributes:
         kind: ``features``, ``encoder`` (tuned on some training rows), ``training`` (of a joint one, to go on with),
-            ``weights``, ``table`` (of a data source, as it was read) or ``network`` (what is known of a closed one).
+            ``weights``, ``table`` (of a data source, as it was read), ``network`` (what is known of a closed one) or
+            ``head`` (fitted to some training rows).
         name: of the encoder or file. key: what the store calls it. rows: of features. size: bytes.
         used: when it was last used, in seconds of the epoch.
         paths: what goes with it.
@@ -48,7 +49,13 @@ class Kept:
 def kept(folder: Path) -> list[Kept]:
     """Everything in a store, the largest first."""
     found = [*_features(folder), *_encoders(folder)]
-    others = (("training", "joint/*"), ("weights", "weights/*"), ("table", "*.arrow"), ("network", "opened/*"))
+    others = (
+        ("training", "joint/*"),
+        ("weights", "weights/*"),
+        ("table", "*.arrow"),
+        ("network", "opened/*"),
+        ("head", "heads/*"),
+    )
     for kind, pattern in others:
         found += [_kept(kind, path.stem, path.name, (path,)) for path in folder.glob(pattern)]
     return sorted(found, key=lambda one: one.size, reverse=True)

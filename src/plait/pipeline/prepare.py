@@ -36,6 +36,7 @@ from plait.progress import say
 from plait.training.encoders.folder import FACTS, facts_of
 from plait.training.encoders.tuner import Tuner, learnt_by, pretuned, warn_of_cleaning
 from plait.training.heads.experts import SparseRows
+from plait.training.heads.kept import KeptHeads
 from plait.training.heads.task import CROSS_FIT, Task
 from plait.training.seeds import Curve
 
@@ -245,6 +246,7 @@ class Preparation:
             sparse=self._sparse(),
             # Validation rows choose how to fill in texts after heads are fitted.
             val_drawn=self.val_drawn and self.config.text.fill is None,
+            kept=KeptHeads(self.store.folder / "heads"),
         )
 
     def _parts(self) -> dict[str, tuple[Part, ...]]:

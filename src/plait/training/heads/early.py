@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,27 @@ class EarlyFitter:
 
     def _trained(self, swap: dict[str, float]) -> Trained:
         """A head trained with modalities hidden, and with the features of some rows swapped."""
+        kept = self.rows.task.kept
+        if kept is None:
+            return self._train(swap)
+        found = kept.get(self._known_by(swap), lambda: _packed(self._train(swap)))
+        head, tensors = new_early(self.rows, self.shape, self.config), dict(found.tensors)
+        oof = tensors.pop("out of fold", None)
+        head.load_state_dict(tensors)
+        return Trained(head.eval(), found.facts["curve"], found.seconds, oof, swap)
+
+    def _known_by(self, swap: dict[str, float]) -> dict[str, Any]:
+        """All that the outcome of a training depends on."""
+        task, config = self.rows.task, self.config
+        answers = [self.rows.answers, self.rows.as_shared(task.val_targets)]
+        folds = task.folds if self.rows.cross_fits else None
+        settings = [config.head, config.train, config.seed, self.shape.dims, swap, str(self.device)]
+        return {
+            "early": settings, "train": task.train, "val": task.val, "answers": answers, "folds": folds,
+            "classes": task.class_vectors, "prior": self.rows.log_prior,
+        }  # fmt: skip
+
+    def _train(self, swap: dict[str, float]) -> Trained:
         rows, task = self.rows, self.rows.task
         folds = folds_of(task.folds, task.targets, task.classes) if rows.cross_fits else []
         heads = [new_early(rows, self.shape, self.config) for _ in range(1 + len(folds))]
@@ -123,3 +145,9 @@ class EarlyFitter:
         if swapped:
             note += "; " + ", ".join(f"{share:.0%} of {s} features swapped in training" for s, share in swapped.items())
         return note
+
+
+def _packed(trained: Trained) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a training and its curve."""
+    tensors = dict(trained.head.state_dict())
+    return tensors | ({} if trained.oof is None else {"out of fold": trained.oof}), {"curve": trained.curve}

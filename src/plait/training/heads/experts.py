@@ -17,6 +17,7 @@ from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.designs import DenseDesign, Design, SparseDesign
 from plait.training.heads.folds import Fold, folds_of
+from plait.training.heads.kept import Found, KeptHeads
 from plait.training.heads.logistic import COARSE, FINE, MEDIUM, Answers, Solution, solve
 from plait.training.heads.loss import mean_loss
 from plait.training.heads.streamed import StreamedDesign
@@ -46,6 +47,7 @@ class Rows:
         sparse: wide features by the number of the part.
         further: the answers of the M rows as training rows, where linear experts learn from them, too, once they have
             judged; None: they do not.
+        kept: linear experts that were fitted before; None: all are fitted anew.
     """
 
     train: HeadInputs
@@ -55,6 +57,7 @@ class Rows:
     folds: Tensor | None = None
     sparse: Mapping[int, SparseRows] = field(default_factory=dict)
     further: Answers | None = None
+    kept: KeptHeads | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class ExpertFit:
             them if it did, or (M + N, K) with the out-of-fold logits of the training rows behind them.
         scores: (V, K) weights of wide features, by the number of the part.
         state: of an `Expert`, but for its columns, which depend on what else the modality's features have.
+        seconds: that fitting it took before this run.
     """
 
     spec: ExpertSpec
@@ -74,6 +78,7 @@ class ExpertFit:
     held_logits: Tensor
     scores: dict[int, Tensor] = field(default_factory=dict)
     curve: Curve = field(default_factory=list)
+    seconds: float = 0.0
 
 
 class _Fitting:
@@ -92,6 +97,26 @@ class _Fitting:
         features = rows.features[self.modality]
         every = len(self.columns) == features.shape[1]
         return some(features, wanted, None if every else torch.tensor(self.columns))
+
+    @property
+    def known_by(self) -> dict[str, Any]:
+        """All that its fit depends on."""
+        rows, wide = self.rows, self.rows.sparse[self.spec.scores[0]] if self.spec.scores else None
+        read = {
+            name: [self.inputs(part, getattr(wide, name, None)), part.present[self.modality]]
+            for name, part in (("train", rows.train), ("val", rows.val))
+        }
+        told = [rows.answers, rows.val_answers, rows.further, rows.folds]
+        return {"expert": self.modality, "part": self.spec, "read": read, "answers": told}
+
+    def fitted(self, found: Found) -> ExpertFit:
+        """The expert of what was packed."""
+        state = dict(found.tensors)
+        held, scores = state.pop("held"), {number: state.pop(f"scores.{number}") for number in self.spec.scores}
+        wide = self.rows.sparse[self.spec.scores[0]].train if self.spec.scores else None
+        weight = scores[self.spec.scores[0]] if self.spec.scores else state["output.weight"].T
+        train_logits = _answer(self.inputs(self.rows.train, wide), weight, state["bias"])
+        return ExpertFit(self.spec, state, train_logits, held, scores, seconds=found.seconds if found.before else 0.0)
 
     def fit(self) -> ExpertFit:
         rows = self.rows
@@ -156,7 +181,11 @@ def _design(inputs: Any, stream: bool) -> Design:
 
 def answer(inputs: Any, design: Design, solution: Solution) -> Tensor:
     """(R, K) logits of dense or wide inputs."""
-    weight, bias = design.plain(solution.weight, solution.bias)
+    return _answer(inputs, *design.plain(solution.weight, solution.bias))
+
+
+def _answer(inputs: Any, weight: Tensor, bias: Tensor) -> Tensor:
+    """By weights (D, K) and bias (K,) for the features as they are."""
     if isinstance(inputs, Matrix):
         return torch.cat([block @ weight + bias for _, block in blocks(inputs)])
     return torch.from_numpy(inputs @ weight.numpy()) + bias
@@ -172,7 +201,16 @@ def loss_of(logits: Tensor, answers: Answers) -> float:
 
 def fit_linear(modality: str, spec: ExpertSpec, shape: Shape, rows: Rows) -> ExpertFit:
     """A linear expert at the optimum of its loss, its L2 strength chosen on held-out rows."""
-    return _Fitting(modality, spec, shape, rows).fit()
+    fitting = _Fitting(modality, spec, shape, rows)
+    if rows.kept is None:
+        return fitting.fit()
+    found = rows.kept.get(fitting.known_by, lambda: _packed(fitting.fit()))
+    return fitting.fitted(found)
+
+
+def _packed(fit: ExpertFit) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What of a linear expert cannot be had from the rest."""
+    return {"held": fit.held_logits} | fit.state | {f"scores.{number}": one for number, one in fit.scores.items()}, {}
 
 
 class _Alone(nn.Module):

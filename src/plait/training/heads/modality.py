@@ -67,7 +67,7 @@ def fit_modality(modality: str, rows: TaskRows, config: Config, device: torch.de
     return ModalityFit(
         head_of(untrained, way, held, fits, taught), specs, parts,
         replace(held, log_probs=held.log_probs[list(way.experts)]), held_rows, cross,
-        [fits[i] for i in way.experts], way.name, time.perf_counter() - start,
+        [fits[i] for i in way.experts], way.name, time.perf_counter() - start + sum(fit.seconds for fit in fits),
     )  # fmt: skip
 
 
@@ -76,6 +76,7 @@ def _expert_rows(modality: str, rows: TaskRows) -> Rows:
     return Rows(
         task.train, task.val, rows.answers, rows.as_shared(task.val_targets),
         task.folds if rows.cross_fits else None, task.sparse if modality == "text" else {}, rows.further(modality),
+        task.kept,
     )  # fmt: skip
 
 

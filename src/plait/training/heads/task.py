@@ -13,6 +13,7 @@ from plait.config import TrainConfig
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Part, prior
 from plait.training.heads.experts import SparseRows
+from plait.training.heads.kept import KeptHeads
 from plait.training.heads.logistic import Answers
 
 MOST = 10.0  # weight of a held-out row, of the average, at most
@@ -32,6 +33,7 @@ class Task:
             temperatures.
         val_drawn: the rows of `val` were drawn from the rows to train on, not given: once they have chosen, linear
             heads learn from them, too.
+        kept: heads that were fitted before; None: all are fitted anew.
         class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
         parts: the dense columns of each modality by encoder; empty: one encoder each.
         sparse: wide features of the text that only linear heads read, by the number of the part.
@@ -49,6 +51,7 @@ class Task:
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     sparse: Mapping[int, SparseRows] = field(default_factory=dict)
     val_drawn: bool = False
+    kept: KeptHeads | None = None
 
 
 @dataclass
