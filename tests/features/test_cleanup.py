@@ -49,6 +49,19 @@ def aged(path: Path, days: float) -> None:
         os.utime(one, (then, then))
 
 
+def test_fitted_heads_are_cleared_by_kind_and_age(filled: FeatureStore) -> None:
+    heads = filled.folder / "heads"
+    heads.mkdir()
+    for name, days in (("aa", 40), ("bb", 1)):
+        (heads / f"{name}.safetensors").write_bytes(bytes(500))
+        aged(heads / f"{name}.safetensors", days)
+    found = kept(filled.folder)
+    assert [(one.name, one.size) for one in chosen(found, ["head"])] == [("fitted head", 500)] * 2
+    assert clear(chosen(found, ["head"], unused=30)) == 500
+    assert [file.stem for file in heads.iterdir()] == ["bb"]
+    assert clear(chosen(kept(filled.folder), ["bb"])) == 500
+
+
 def test_everything_is_listed(filled: FeatureStore) -> None:
     found = {(one.kind, one.name): one for one in kept(filled.folder)}
     assert set(found) == {

@@ -58,6 +58,7 @@ def kept(folder: Path) -> list[Kept]:
     )
     for kind, pattern in others:
         found += [_kept(kind, path.stem, path.name, (path,)) for path in folder.glob(pattern)]
+    found += [_kept("head", "fitted head", path.stem, (path,)) for path in folder.glob("heads/*.safetensors")]
     return sorted(found, key=lambda one: one.size, reverse=True)
 
 
