@@ -49,13 +49,7 @@ class Kept:
 def kept(folder: Path) -> list[Kept]:
     """Everything in a store, the largest first."""
     found = [*_features(folder), *_encoders(folder)]
-    others = (
-        ("training", "joint/*"),
-        ("weights", "weights/*"),
-        ("table", "*.arrow"),
-        ("network", "opened/*"),
-        ("head", "heads/*"),
-    )
+    others = (("training", "joint/*"), ("weights", "weights/*"), ("table", "*.arrow"), ("network", "opened/*"))
     for kind, pattern in others:
         found += [_kept(kind, path.stem, path.name, (path,)) for path in folder.glob(pattern)]
     found += [_kept("head", "fitted head", path.stem, (path,)) for path in folder.glob("heads/*.safetensors")]
