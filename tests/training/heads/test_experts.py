@@ -133,6 +133,13 @@ def test_rows_that_have_judged_are_learnt_from_in_the_end(kind: str, folds: Tens
     assert (alone.train_logits.softmax(1) - found.train_logits.softmax(1)).abs().max() > 0.03
 
 
+def test_on_an_encoder_that_has_seen_the_rows_wide_features_alone_learn_from_others() -> None:
+    given = rows(numbered(200), numbered(60))
+    seen = replace(given, further=given.val_answers, seen=True)
+    for kind, same in (("dense", True), ("wide", False)):
+        assert torch.equal(fit(kind, seen).train_logits, fit(kind, given).train_logits) == same
+
+
 @pytest.mark.parametrize("kind", ["dense", "wide"])
 def test_cross_fit_experts_are_trained_on_all_rows_with_the_strength_of_the_folds(kind: str) -> None:
     given = rows(numbered(200), numbered(60), folds=torch.arange(200) // 4 % 3)

@@ -47,6 +47,8 @@ class Rows:
         sparse: wide features by the number of the part.
         further: the answers of the M rows as training rows, where linear experts learn from them, too, once they have
             judged; None: they do not.
+        seen: dense features are of an encoder that has seen the N rows, and unlike those of the M rows, from which
+            experts on them do not learn. Wide ones know nothing of labels.
         kept: linear experts that were fitted before; None: all are fitted anew.
     """
 
@@ -57,6 +59,7 @@ class Rows:
     folds: Tensor | None = None
     sparse: Mapping[int, SparseRows] = field(default_factory=dict)
     further: Answers | None = None
+    seen: bool = False
     kept: KeptHeads | None = None
 
 
@@ -99,6 +102,11 @@ class _Fitting:
         return some(features, wanted, None if every else torch.tensor(self.columns))
 
     @property
+    def further(self) -> Answers | None:
+        """Answers of the validation rows, where this expert learns from them in the end."""
+        return None if self.rows.seen and not self.spec.scores else self.rows.further
+
+    @property
     def known_by(self) -> dict[str, Any]:
         """All that its fit depends on."""
         rows, wide = self.rows, self.rows.sparse[self.spec.scores[0]] if self.spec.scores else None
@@ -106,7 +114,7 @@ class _Fitting:
             name: [self.inputs(part, getattr(wide, name, None)), part.present[self.modality]]
             for name, part in (("train", rows.train), ("val", rows.val))
         }
-        told = [rows.answers, rows.val_answers, rows.further, rows.folds]
+        told = [rows.answers, rows.val_answers, self.further, rows.folds]
         return {"expert": self.modality, "part": self.spec, "read": read, "answers": told}
 
     def fitted(self, found: Found) -> ExpertFit:
@@ -143,7 +151,7 @@ class _Fitting:
 
     def _kept(self, design: Design, best: Solution, told: Tensor, shown: Any) -> tuple[Solution, Solution]:
         """The solution that answers the held-out rows, and the one that is kept: fitted to these, too, where it may."""
-        further = self.rows.further
+        further = self.further
         wider = design.extended(shown) if further is not None and len(told) else None
         if further is None or wider is None:
             best = best.refined(FINE)

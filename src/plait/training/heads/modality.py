@@ -75,8 +75,8 @@ def _expert_rows(modality: str, rows: TaskRows) -> Rows:
     task = rows.task
     return Rows(
         task.train, task.val, rows.answers, rows.as_shared(task.val_targets),
-        task.folds if rows.cross_fits else None, task.sparse if modality == "text" else {}, rows.further(modality),
-        task.kept,
+        task.folds if rows.cross_fits else None, task.sparse if modality == "text" else {}, rows.further,
+        modality in task.seen, task.kept,
     )  # fmt: skip
 
 

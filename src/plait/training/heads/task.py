@@ -92,13 +92,11 @@ class TaskRows:
         targets = torch.cat([task.val_targets, task.targets])
         return HeadInputs(features, present), self.as_shared(targets)
 
-    def further(self, modality: str) -> Answers | None:
-        """The validation rows as training rows, where the linear heads of a modality learn from them in the end.
-
-        Where an encoder has seen the training rows, its features of others are not like theirs.
-        """
+    @property
+    def further(self) -> Answers | None:
+        """The validation rows as training rows, where linear heads learn from them in the end."""
         task = self.task
-        if not task.val_drawn or modality in task.seen or task.val_seen or not len(task.val_targets):
+        if not task.val_drawn or task.val_seen or not len(task.val_targets):
             return None
         return self.weighed(task.val_targets, self.smoothing)
 
