@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from scipy.sparse import csr_matrix
 
@@ -85,6 +86,19 @@ def test_a_damaged_file_is_fitted_anew(damage: bytes | None, tmp_path: Path) -> 
     file.write_bytes(file.read_bytes()[:-9] if damage is None else damage)
     assert not heads.get([1], lambda: ({"x": X}, {})).before
     assert heads.get([1], fails).before
+
+
+@pytest.mark.parametrize("error", [OSError, safetensors.SafetensorError])
+def test_a_disk_that_takes_nothing_loses_nothing(
+    error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise error("No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    found = KeptHeads(tmp_path).get([1], lambda: ({"x": X}, {}))
+    assert torch.equal(found.tensors["x"], X)
+    assert not list(tmp_path.iterdir())
 
 
 def test_several_processes_fit_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

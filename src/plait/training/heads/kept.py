@@ -71,17 +71,20 @@ class KeptHeads:
             with safe_open(self._file(key), "pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 told = json.loads(file.metadata()["told"])
-            os.utime(self._file(key))  # used just now, for who clears by age
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):  # not there, or damaged: fitted anew
             return None
+        with contextlib.suppress(OSError):  # used just now, for who clears by age
+            os.utime(self._file(key))
         return Found(tensors, told["facts"], told["seconds"], before=True)
 
     def _save(self, key: str, found: Found) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         told = {"told": json.dumps({"facts": found.facts, "seconds": found.seconds})}
         tensors = {name: one.detach().contiguous().clone() for name, one in found.tensors.items()}
-        with contextlib.suppress(OSError), replacing(self._file(key)) as part:  # a full disk: it is fitted again
+        # A full disk, or a folder that cannot be written: it is fitted again.
+        with contextlib.suppress(OSError, SafetensorError), replacing(self._file(key)) as part:
             save_file(tensors, part, told)
 
 
