@@ -102,6 +102,23 @@ def test_a_second_comparison_encodes_nothing(table: Path, quick: list[str]) -> N
     assert plait.compare(table, config=config).encoded == 0
 
 
+def test_a_run_is_the_model_that_a_comparison_measured(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
+    """To the last of its probabilities, which the calibration error is of: what heads learn from is the same."""
+    test = tmp_path / "test.parquet"
+    write_pairs(plait.draw(rows=200, seed=9, size=32), test)
+    out, folder = tmp_path / "out", tmp_path / "run"
+    for verb, where, more in (("compare", out, ()), ("fit", folder, ("--set", "model=late"))):
+        code, _, err = run(verb, table, "--test", test, "--out", where, *quick, *more)
+        assert code == 0, err
+    assert "heads that were fitted to the same rows before come from the store" in err
+    measured = json.loads((out / "compare.json").read_text())["models"]["late"]
+    code, _, err = run("evaluate", folder, test, "--out", tmp_path / "evaluation")
+    assert code == 0, err
+    again = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["models"]["late"]
+    assert again["accuracy"] == measured["accuracy"]
+    assert again["ece"] == pytest.approx(measured["ece"], abs=1e-5)
+
+
 def test_fit_evaluate_predict(run: Run, table: Path, quick: list[str], tmp_path: Path) -> None:
     folder, out = tmp_path / "run", tmp_path / "evaluation"
     code, printed, err = run("fit", table, "--out", folder, *quick, "--set", "model=late")

@@ -49,7 +49,7 @@ def fit(
 
     modalities = modalities_to_fit(settings)
     parts = divide(data, settings, val=val, test=test, modalities=modalities, learnt=learnt_by(settings, modalities))
-    classifier = Classifier(settings).fit(parts.train, val=parts.val)
+    classifier = Classifier(settings).fit(parts.train, val=parts.val, refit=parts.val_drawn)
     figure = measure_apart(classifier, parts.test) if parts.test is not None else ""
     if is_first():
         classifier.save(out, overwrite)

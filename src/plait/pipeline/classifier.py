@@ -56,7 +56,7 @@ class Classifier(Estimator):
     warnings_: list[str]
     tally_: Tally
 
-    def fit(self, X: Any, y: Any = None, *, val: Any = None) -> Classifier:
+    def fit(self, X: Any, y: Any = None, *, val: Any = None, refit: bool = False) -> Classifier:
         """Train on labelled pairs.
 
         It trains on all the rows it is given, but for validation rows, and for a ``test`` split of the source's own
@@ -68,6 +68,7 @@ class Classifier(Estimator):
             y: N labels of these rows; None: they are in X.
             val: rows that choose epochs and calibrate; None takes the source's own ``val`` split, else holds out
                 ``data.val_fraction`` of X. Training rows equal to one of them are left out.
+            refit: linear heads learn from `val` as well, once it has chosen, as they do from rows that were held out.
 
         Raises:
             ConfigError: a parameter that does not exist, or has a wrong value; no model within ``max_ms``, ``max_mb``.
@@ -83,7 +84,7 @@ class Classifier(Estimator):
         wanted = _models(pairs, config)
         modalities = tuple(dict.fromkeys(modality for model in wanted for modality in modalities_of(model)))
         val = read_beside(pairs, val, config, modalities, grouped=True) if val is not None else None
-        prepared = Preparation(pairs, config, modalities, val)
+        prepared = Preparation(pairs, config, modalities, val, val_drawn=refit)
         fitter = Fitter(prepared.task(), config, prepared.device)
         best, cost = best_of(prepared, {model: fit_model(prepared, fitter, model) for model in wanted})
         self.metrics_ = {
