@@ -33,7 +33,7 @@ def columns_of(pairs: Pairs, keep: Sequence[str]) -> dict[str, Column]:
             )
         if f"{KEPT}{name}" not in pairs.table.column_names:
             raise DataError(f"{pairs.source}: no column '{name}' to keep.{did_you_mean(name, pairs.columns)}")
-        found[name] = Column(f"c{number}", _numbers(pairs.table[f"{KEPT}{name}"]) is not None)
+        found[name] = Column(f"c{number}", _numbers(pairs.column(f"{KEPT}{name}")) is not None)
     return found
 
 
@@ -54,7 +54,7 @@ def as_table(pairs: Pairs, vectors: np.ndarray, columns: Mapping[str, Column]) -
     for name, column in columns.items():
         if name in OWN:
             continue
-        values = list(pairs.table[f"{KEPT}{name}"])
+        values = pairs.column(f"{KEPT}{name}")
         numbers = _numbers(values) if column.number else None
         if column.number and numbers is None:
             raise DataError(f"{pairs.source}: column '{name}' holds numbers in the index, and here something else, too")

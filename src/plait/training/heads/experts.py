@@ -17,7 +17,7 @@ from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.designs import DenseDesign, Design, SparseDesign
 from plait.training.heads.folds import Fold, folds_of
-from plait.training.heads.kept import Found, KeptHeads
+from plait.training.heads.kept import KeptHeads, Tensors
 from plait.training.heads.logistic import COARSE, FINE, MEDIUM, Answers, Solution, solve
 from plait.training.heads.loss import mean_loss
 from plait.training.heads.streamed import StreamedDesign
@@ -92,6 +92,7 @@ class _Fitting:
         self.columns = shape.dense(modality, spec.dense)
         self.known = rows.train.present[modality].nonzero()[:, 0]
         self.answers = rows.answers.select(self.known)
+        self.wide = rows.sparse[spec.scores[0]] if spec.scores else None
 
     def inputs(self, rows: HeadInputs, sparse: Any, wanted: Tensor | None = None) -> Any:
         """What the expert reads of some rows: dense columns (R, D), or a wide matrix (R, V)."""
@@ -109,26 +110,25 @@ class _Fitting:
     @property
     def known_by(self) -> dict[str, Any]:
         """All that its fit depends on."""
-        rows, wide = self.rows, self.rows.sparse[self.spec.scores[0]] if self.spec.scores else None
+        rows = self.rows
         read = {
-            name: [self.inputs(part, getattr(wide, name, None)), part.present[self.modality]]
+            name: [self.inputs(part, getattr(self.wide, name, None)), part.present[self.modality]]
             for name, part in (("train", rows.train), ("val", rows.val))
         }
         told = [rows.answers, rows.val_answers, self.further, rows.folds]
         return {"expert": self.modality, "part": self.spec, "read": read, "answers": told}
 
-    def fitted(self, found: Found) -> ExpertFit:
-        """The expert of what was packed."""
-        state = dict(found.tensors)
-        held, scores = state.pop("held"), {number: state.pop(f"scores.{number}") for number in self.spec.scores}
-        wide = self.rows.sparse[self.spec.scores[0]].train if self.spec.scores else None
-        weight = scores[self.spec.scores[0]] if self.spec.scores else state["output.weight"].T
-        train_logits = _answer(self.inputs(self.rows.train, wide), weight, state["bias"])
-        return ExpertFit(self.spec, state, train_logits, held, scores, seconds=found.seconds if found.before else 0.0)
+    def expert(self, fitted: Tensors, seconds: float = 0.0) -> ExpertFit:
+        """The expert that `fit` has fitted, seconds of it before this run."""
+        weight, bias = fitted["weight"], fitted["bias"]
+        train_logits = _answer(self.inputs(self.rows.train, getattr(self.wide, "train", None)), weight, bias)
+        state = {"bias": bias} | ({} if self.spec.scores else {"output.weight": weight.T.contiguous()})
+        scores = dict.fromkeys(self.spec.scores, weight)
+        return ExpertFit(self.spec, state, train_logits, fitted["held"], scores, seconds=seconds)
 
-    def fit(self) -> ExpertFit:
-        rows = self.rows
-        wide = rows.sparse[self.spec.scores[0]] if self.spec.scores else None
+    def fit(self) -> Tensors:
+        """``weight`` (D, K) and ``bias`` (K,) for the features as they are, and ``held``: the `held_logits`."""
+        rows, wide = self.rows, self.wide
         train, val = (None, None) if wide is None else (wide.train, wide.val)
         inputs = self.inputs(rows.train, train, self.known)
         design, oof = _design(inputs, rows.folds is None), None
@@ -141,13 +141,10 @@ class _Fitting:
             best = solve(design, self.answers, best.strength, tolerance=COARSE)
         best, kept = self._kept(design, best, told, shown)
         held = [answer(self.inputs(rows.val, val), design, best)]
-        train_logits = answer(self.inputs(rows.train, train), design, kept)
         if oof is not None:
-            held.append(torch.zeros_like(train_logits).index_copy_(0, self.known, oof))
+            held.append(torch.zeros(len(rows.train), oof.shape[1]).index_copy_(0, self.known, oof))
         weight, bias = design.plain(kept.weight, kept.bias)
-        state = {"bias": bias} | ({} if self.spec.scores else {"output.weight": weight.T.contiguous()})
-        scores = dict.fromkeys(self.spec.scores, weight)
-        return ExpertFit(self.spec, state, train_logits, torch.cat(held), scores)
+        return {"weight": weight, "bias": bias, "held": torch.cat(held)}
 
     def _kept(self, design: Design, best: Solution, told: Tensor, shown: Any) -> tuple[Solution, Solution]:
         """The solution that answers the held-out rows, and the one that is kept: fitted to these, too, where it may."""
@@ -211,14 +208,9 @@ def fit_linear(modality: str, spec: ExpertSpec, shape: Shape, rows: Rows) -> Exp
     """A linear expert at the optimum of its loss, its L2 strength chosen on held-out rows."""
     fitting = _Fitting(modality, spec, shape, rows)
     if rows.kept is None:
-        return fitting.fit()
-    found = rows.kept.get(fitting.known_by, lambda: _packed(fitting.fit()))
-    return fitting.fitted(found)
-
-
-def _packed(fit: ExpertFit) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What of a linear expert cannot be had from the rest."""
-    return {"held": fit.held_logits} | fit.state | {f"scores.{number}": one for number, one in fit.scores.items()}, {}
+        return fitting.expert(fitting.fit())
+    found = rows.kept.get(fitting.known_by, lambda: (fitting.fit(), {}))
+    return fitting.expert(found.tensors, found.seconds if found.before else 0.0)
 
 
 class _Alone(nn.Module):

@@ -20,7 +20,7 @@ from plait.files import replacing
 from plait.processes import count
 from plait.progress import say
 
-FORM = 1  # raised when the same rows and settings are fitted otherwise
+FORM = 2  # raised when the same rows and settings are fitted otherwise
 Tensors = dict[str, Tensor]
 Facts = dict[str, Any]
 
@@ -119,10 +119,10 @@ def _feed(add: Callable[[Any], None], part: Any) -> None:
         _feed(add, {one.name: getattr(part, one.name) for one in fields(part)})
     elif isinstance(part, BaseModel):
         _feed(add, part.model_dump())
-    elif isinstance(part, (Mapping, frozenset)):
-        _feed(
-            add, [(name, part[name]) for name in sorted(part, key=str)] if isinstance(part, Mapping) else sorted(part)
-        )
+    elif isinstance(part, Mapping):
+        _feed(add, [(name, part[name]) for name in sorted(part, key=str)])
+    elif isinstance(part, frozenset):
+        _feed(add, sorted(part))
     elif isinstance(part, (list, tuple)):
         add(f"[{len(part)}".encode())
         for one in part:
