@@ -31,6 +31,7 @@ from plait.cli.search import search
 from plait.cli.serve import serve
 from plait.cli.tune import tune
 from plait.errors import PlaitError, spoken_by_flags
+from plait.memory import reuse_freed
 from plait.processes import alone, understood
 
 TOGETHER = ("fit", "compare", "tune")  # what several processes can do together
@@ -101,6 +102,7 @@ def main() -> None:
     """Run the command line: exit code 2 and one line on standard error for anything the user can mend."""
     # Read when PyTorch is imported. Threads that wait by spinning are starved by any busy process beside them.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    reuse_freed()
     try:
         with spoken_by_flags(), _ended_cleanly(), understood():
             app()
