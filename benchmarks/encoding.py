@@ -14,6 +14,7 @@ from plait.data.pairs import Pairs
 from plait.encoders.image import TimmEncoder
 from plait.encoders.text import SentenceEncoder
 from plait.features.encode import encode_images, encode_texts
+from plait.memory import reuse_freed
 from plait.pipeline.classifier import Classifier
 
 BATCH, PHOTOS = 128, 200
@@ -23,6 +24,10 @@ def measure(classifier: Classifier, pairs: Pairs, table: Table) -> None:
     """Add the rows."""
     image, (text, *_) = classifier.engine_.encoders.image, classifier.engine_.encoders.text
     assert isinstance(image, TimmEncoder)
+    anew = seconds(lambda: encode_images(image, pairs, batch=BATCH))
+    if reuse_freed():
+        kept = seconds(lambda: encode_images(image, pairs, batch=BATCH))
+        table.add("images, freed memory used again", times_of_mapped_anew=anew / kept)
     found = seconds(lambda: encode_images(image, pairs, batch=BATCH))
     plain = seconds(lambda: plain_images(image, pairs))
     table.add("images", rows_a_second=len(pairs) / found, of_a_plain_timm_loop=plain / found)

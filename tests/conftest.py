@@ -28,9 +28,11 @@ from plait.data.pairs import Pairs  # noqa: E402
 from plait.encoders.image import TimmEncoder, load_image_encoder  # noqa: E402
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
 from plait.features.store import FeatureStore  # noqa: E402
+from plait.memory import reuse_freed  # noqa: E402
 from toys import Run, make_image_folder, make_text_folder  # noqa: E402
 
 torch.set_num_threads(1)
+reuse_freed()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import plait
 
 ROOT = Path(plait.__file__).parent
 FLOORS = {
-    0: "errors files matrix processes progress devices hub",
+    0: "errors files matrix memory processes progress devices hub",
     1: "config",
     2: "data",
     3: "encoders",

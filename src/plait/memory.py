@@ -12,7 +12,7 @@ ASKED = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_",
 
 
 def reuse_freed() -> bool:
-    """Let this process keep what it frees, up to 1 GiB in one piece, and use it again; False where that cannot be asked.
+    """Let this process keep what it frees, up to 1 GiB in one piece, and use it again; False where it cannot be asked.
 
     By itself the C library of Linux maps each large tensor anew and gives it back, and the kernel clears every page of
     it each time, which can take longer than the arithmetic. The process stays as large as it once was.
