@@ -7,7 +7,20 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.calibration import NOISE, PULL, RANGE, Calibration, fit_calibration, fit_temperature, with_noise
+from plait.fusion.calibration import (
+    LEVEL,
+    MIDDLE,
+    NOISE,
+    PULL,
+    RANGE,
+    Calibration,
+    fit_calibration,
+    fit_temperature,
+    scaled,
+    unsureness,
+    with_noise,
+)
+from plait.report.metrics import calibration_error
 
 
 def answers(scale: float, rows: int = 500, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -80,7 +93,7 @@ def test_noise_moves_the_answer_to_the_prior() -> None:
     expected = torch.tensor([[0.75 * 0.9 + 0.125, 0.75 * 0.06 + 0.075, 0.75 * 0.04 + 0.05]])
     torch.testing.assert_close(with_noise(given, log_prior, torch.tensor(0.25)).exp(), expected)
     assert torch.equal(with_noise(given, log_prior, torch.tensor(0.0)), given)
-    torch.testing.assert_close(Calibration(2.0, 0.25)(2 * given, log_prior).exp(), expected)
+    torch.testing.assert_close(Calibration(2.0, noise=0.25)(2 * given, log_prior).exp(), expected)
 
 
 def test_calibration_is_the_minimum() -> None:
@@ -91,17 +104,48 @@ def test_calibration_is_the_minimum() -> None:
     weights = torch.rand(300, generator=torch.Generator().manual_seed(1))
     begin = np.log(NOISE / (1 - NOISE))
 
+    plain = logits.double().softmax(1)
+    entropy = -(plain * plain.log()).sum(1) / np.log(5)
+
     def loss(point: np.ndarray) -> float:
-        noise = 1 / (1 + np.exp(-point[1]))
-        probs = (1 - noise) * (logits.double() / np.exp(point[0])).softmax(1) + noise * log_prior.double().exp()
+        noise = 1 / (1 + np.exp(-point[2]))
+        temperature = np.exp(point[0] - point[1] * (entropy - MIDDLE))
+        probs = (1 - noise) * (logits.double() / temperature[:, None]).softmax(1) + noise * log_prior.double().exp()
         picked = -probs[torch.arange(300), targets].log()
-        pull = (PULL * point[0] ** 2 + (point[1] - begin) ** 2) / 600
+        pull = (PULL * point[0] ** 2 + LEVEL * point[1] ** 2 + (point[2] - begin) ** 2) / 600
         return float((weights.double() * picked).sum() / weights.double().sum()) + pull
 
-    best = minimize(loss, [0.0, begin], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}).x
+    best = minimize(loss, [0.0, 0.0, begin], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}).x
     found = fit_calibration(logits, targets, log_prior, weights)
     assert found.temperature == pytest.approx(np.exp(best[0]), rel=2e-3)
-    assert found.noise == pytest.approx(1 / (1 + np.exp(-best[1])), rel=0.02)
+    assert found.slope == pytest.approx(best[1], abs=5e-3)
+    assert found.noise == pytest.approx(1 / (1 + np.exp(-best[2])), rel=0.02)
+
+
+def test_the_temperature_goes_by_entropy() -> None:
+    """By hand, for a row of two even classes among four, whose entropy is half of the most there can be."""
+    given = torch.tensor([[0.0, 0.0, -60.0, -60.0], [3.0, 0.0, 0.0, 0.0]])
+    assert unsureness(given)[0] == pytest.approx(0.5)
+    temperature = 2.0 * np.exp(-0.8 * (unsureness(given).numpy() - MIDDLE))
+    expected = (given / torch.from_numpy(temperature)[:, None].float()).log_softmax(1)
+    found = scaled(given, torch.tensor(2.0), torch.tensor(0.8))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(scaled(given, torch.tensor(2.0), torch.tensor(0.0)), (given / 2).log_softmax(1))
+
+
+def test_a_slope_is_found_where_sure_rows_are_too_sure_and_others_not_enough() -> None:
+    """Labels drawn from answers that were flattened where they were sure, and sharpened elsewhere."""
+    g = torch.Generator().manual_seed(0)
+    logits = 2.5 * torch.randn(8000, 6, generator=g)
+    truth = scaled(logits, torch.tensor(1.3), torch.tensor(0.9))
+    targets = torch.multinomial(truth.exp(), 1, generator=g)[:, 0]
+    flat = torch.full((6,), 1 / 6).log()
+    found = fit_calibration(logits, targets, flat)
+    assert found.temperature == pytest.approx(1.3, rel=0.08)
+    assert found.slope == pytest.approx(0.9, abs=0.2)
+    assert calibration_error(found(logits, flat).exp().numpy(), targets.numpy()) < 0.015
+    plain = (logits / fit_temperature(logits, targets)).softmax(1)
+    assert calibration_error(plain.numpy(), targets.numpy()) > 0.02
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
@@ -113,7 +157,8 @@ def test_rows_that_say_nothing_are_found(share: float) -> None:
     flat = torch.full((5,), 0.2).log()
     found = fit_calibration(logits, targets, flat)
     assert found.noise == pytest.approx(share, abs=0.03)
-    assert found.temperature == pytest.approx(1, abs=0.06)
+    assert found.temperature == pytest.approx(1, abs=0.08)
+    assert found.slope == pytest.approx(0, abs=0.3)
     plain = F.cross_entropy(logits / fit_temperature(logits, targets), targets)
     assert F.nll_loss(found(logits, flat), targets) < plain
 

@@ -142,6 +142,7 @@ def filled(*specs: ExpertSpec, exponents: tuple[float, ...] | None = None) -> Mo
         weighted(expert, 20 * i)  # type: ignore[arg-type]
     count = len(specs)
     head.temperatures = torch.linspace(0.5, 2.0, count)
+    head.slopes = torch.zeros(count)
     head.priors = F.log_softmax(drawn(count, 3, seed=5), 1)
     head.exponents = torch.ones(count) / count if exponents is None else torch.tensor(exponents)
     head.temperature = torch.tensor(1.5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from whole import BOTH, LINEAR, NAMES_OF_BOTH, POOLED, SPECS, filled, rows
 
+from plait.fusion.calibration import Calibration
 from plait.fusion.late import LateFusion, Opinions
 from plait.fusion.model import Model
 from plait.fusion.spec import HeadSpec
@@ -51,7 +51,7 @@ def test_a_row_with_nothing_is_answered_by_the_prior_exactly(spec: HeadSpec) -> 
 
 @models
 @mean_or_weighted
-def test_a_row_with_both_is_answered_by_the_fusion_with_its_own_temperature(spec: HeadSpec, mean: bool) -> None:
+def test_a_row_with_both_is_answered_by_the_fusion_with_its_own_calibration(spec: HeadSpec, mean: bool) -> None:
     model, (features, present) = filled(spec, mean), whole()
     assert model.fusion is not None
     if isinstance(model.fusion, LateFusion):
@@ -60,10 +60,10 @@ def test_a_row_with_both_is_answered_by_the_fusion_with_its_own_temperature(spec
     else:
         text = features["text"][:, [0, 1, 2, 3, 4, 5, 6, 11, 12]]  # scores are for linear heads
         logits = model.fusion({"image": features["image"], "text": text}, present)
-    for temperature in (0.3, 2.0):
-        model.temperature = torch.tensor(temperature)
+    for values in ((0.3, 0.0, 0.0), (2.0, 0.7, 0.1)):
+        model.temperature, model.slope, model.noise = (torch.tensor(value) for value in values)
         found = model(features, present)
-        torch.testing.assert_close(found[::4], F.log_softmax(logits / temperature, 1)[::4])
+        torch.testing.assert_close(found[::4], Calibration(*values)(logits, model.log_prior)[::4])
     model.temperature = torch.tensor(5.0)
     others = torch.arange(12) % 4 != 0
     assert torch.equal(model(features, present)[others], found[others])

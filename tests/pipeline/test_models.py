@@ -21,7 +21,7 @@ from plait.encoders.pair import EncoderPair
 from plait.encoders.text import SentenceEncoder
 from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import ConfigError, EncoderError
-from plait.fusion.calibration import fit_temperature
+from plait.fusion.calibration import fit_calibration
 from plait.fusion.early.towers import Head as TowersHead
 from plait.fusion.inputs import HeadInputs, logits
 from plait.pipeline.models import fit_model
@@ -134,10 +134,10 @@ def test_the_head_is_calibrated_on_what_its_encoders_make_of_the_validation_rows
     best = min(epoch["val_loss"] for epoch in fitted.curve)
     assert F.cross_entropy(fused, targets).item() == pytest.approx(best, rel=1e-4)
     both = modalities.present["image"] & modalities.present["text"]
-    temperature = fit_temperature(fused[both], targets[both])
-    assert float(fitted.head.temperature) == pytest.approx(temperature, rel=1e-3)
-    found = logits(fitted.head, modalities)[both]
-    torch.testing.assert_close(found, F.log_softmax(fused[both] / temperature, 1), atol=1e-3, rtol=1e-3)
+    calibration = fit_calibration(fused[both], targets[both], fitted.head.log_prior)
+    assert float(fitted.head.temperature) == pytest.approx(calibration.temperature, rel=0.02)
+    expected = calibration(fused[both], fitted.head.log_prior)
+    torch.testing.assert_close(logits(fitted.head, modalities)[both].exp(), expected.exp(), atol=5e-3, rtol=0)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from plait.fusion.calibration import with_noise
+from plait.fusion.calibration import scaled, with_noise
 from plait.fusion.dropout import Dropout
 from plait.fusion.pool import log_pool, mean_pool
 from plait.matrix import Matrix, some, std_mean
@@ -161,7 +161,7 @@ class ModalityHead(nn.Module):
     ``forward(features, present)``: features[modality] (B, D) float, present[modality] (B,) bool -> (B, K).
 
     Attributes:
-        experts: E of them. temperatures, noises: (E,) that calibrate each.
+        experts: E of them. temperatures, slopes, noises: (E,) that calibrate each.
         exponents: (E,) of the log-opinion pool; all zero: the arithmetic mean of the probabilities instead.
         priors: (E, K) log class shares that each expert was trained with, which pools and products take out.
         prior: (K,) the same of the pool. log_prior: (K,) what a row without the modality gets.
@@ -169,6 +169,7 @@ class ModalityHead(nn.Module):
     """
 
     temperatures: Tensor
+    slopes: Tensor
     noises: Tensor
     exponents: Tensor
     priors: Tensor
@@ -181,6 +182,7 @@ class ModalityHead(nn.Module):
         self.modality = modality
         self.experts = nn.ModuleList(Expert(modality, spec, shape) for spec in specs)
         self.register_buffer("temperatures", torch.ones(len(specs)))
+        self.register_buffer("slopes", torch.zeros(len(specs)))
         self.register_buffer("noises", torch.zeros(len(specs)))
         self.register_buffer("exponents", torch.ones(len(specs)) / len(specs))
         self.register_buffer("priors", torch.zeros(len(specs), shape.classes))
@@ -195,7 +197,7 @@ class ModalityHead(nn.Module):
 
     def calibrated(self, logits: Tensor) -> Tensor:
         """(E, B, K) logits of the experts -> calibrated log-probabilities."""
-        log_probs = F.log_softmax(logits / self.temperatures[:, None, None], dim=2)
+        log_probs = scaled(logits, self.temperatures[:, None], self.slopes[:, None])
         return with_noise(log_probs, self.log_prior, self.noises[:, None, None])
 
     def pool(self, opinions: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from plait.fusion.calibration import scaled, with_noise
 from plait.fusion.late import LateFusion, Opinions
 from plait.fusion.modality import MODALITIES, ModalityHead, Shape
 
@@ -16,7 +16,7 @@ from plait.fusion.modality import MODALITIES, ModalityHead, Shape
 class Model(nn.Module):
     """Calibrated log-probabilities (B, K) by the pattern of the modalities that a row has.
 
-    Both: the fusion, with a temperature of its own. One: that modality's own calibrated head, whatever the fusion.
+    Both: the fusion, with a calibration of its own. One: that modality's own calibrated head, whatever the fusion.
     None: the class prior. A model of one modality has its head and no fusion.
 
     ``forward(features, present)``: features[s] (B, D_s) float with the columns of ``shape.parts[s]``, present[s] (B,)
@@ -28,6 +28,8 @@ class Model(nn.Module):
 
     log_prior: Tensor
     temperature: Tensor
+    slope: Tensor
+    noise: Tensor
 
     def __init__(self, heads: Mapping[str, ModalityHead], fusion: nn.Module | None, shape: Shape):
         super().__init__()
@@ -35,6 +37,8 @@ class Model(nn.Module):
         self.fusion = fusion
         self.register_buffer("log_prior", torch.zeros(shape.classes))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("slope", torch.zeros(()))
+        self.register_buffer("noise", torch.zeros(()))
         self.columns = {s: shape.dense(s) for s in self.heads if any(part.scores for part in shape.parts[s])}
 
     def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
@@ -47,7 +51,8 @@ class Model(nn.Module):
         if self.fusion is None:
             return answers
         both = torch.stack([present[s] for s in MODALITIES]).all(0)
-        fused = F.log_softmax(self.fuse(features, present, Opinions(pooled, experts)) / self.temperature, dim=1)
+        fused = scaled(self.fuse(features, present, Opinions(pooled, experts)), self.temperature, self.slope)
+        fused = with_noise(fused, self.log_prior, self.noise)
         return torch.where(both[:, None], fused, answers)
 
     def fuse(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], opinions: Opinions) -> Tensor:

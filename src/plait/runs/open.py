@@ -18,6 +18,8 @@ from plait.files import MANIFEST, read_json
 from plait.inference.engine import Engine, FeaturesOf, Head
 from plait.runs.manifest import CAPTIONER, EXPORTED, GRAPH, HEAD, SPACE, read_manifest
 
+ADDED = ("slope", "slopes", "noise")  # what heads of older runs lack, which is as if it were 0
+
 if TYPE_CHECKING:
     from plait.fusion.space import JointSpace
     from plait.inference.fill import Fill
@@ -107,7 +109,8 @@ def _fitted(folder: Path, manifest: dict[str, Any], device: str) -> tuple[Encode
 
     spec = HeadSpec.from_json(manifest["head"])
     model = build_model(spec)
-    model.load_state_dict(load_file(folder / HEAD))
+    before = {name: value for name, value in model.state_dict().items() if name.endswith(ADDED)}
+    model.load_state_dict(before | load_file(folder / HEAD))
     encoders = EncoderPair.load(folder, manifest["encoders"], pick_device(device))
     return encoders, TorchHead(model, spec), spec.shape.classes, spec.model
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plait.config import Config
-from plait.fusion.calibration import fit_temperature
+from plait.fusion.calibration import fit_calibration
 from plait.fusion.early import EARLY, EarlyHead
 from plait.fusion.inputs import logits
 from plait.fusion.modality import Shape
@@ -110,7 +110,7 @@ class EarlyFitter:
 
     def _train(self, swap: dict[str, float]) -> Trained:
         rows, task = self.rows, self.rows.task
-        folds = folds_of(task.folds, task.targets, task.classes) if rows.cross_fits else []
+        folds = folds_of(task.folds) if rows.cross_fits else []
         heads = [new_early(rows, self.shape, self.config) for _ in range(1 + len(folds))]
         every = torch.ones_like(task.targets, dtype=torch.bool)
         keep = torch.stack([every, *(task.folds != fold.number for fold in folds)])
@@ -121,7 +121,7 @@ class EarlyFitter:
         )  # fmt: skip
         oof = torch.zeros(len(task.targets), task.classes) if folds else None
         for fold, head in zip(folds, heads[1:], strict=True):
-            oof[fold.test] = fold.judged(logits(head, task.train.rows(fold.test)))  # type: ignore[index]
+            oof[fold.test] = logits(head, task.train.rows(fold.test))  # type: ignore[index]
         return Trained(heads[0], fitted.curve, fitted.seconds, oof, swap)
 
     def calibrate(self, trained: Trained, note: str = "") -> EarlyFit:
@@ -134,11 +134,12 @@ class EarlyFitter:
             both = both[both < len(found)]
             answers = self.rows.held[1].select(both)
         fused = (found if oof is None else torch.cat([found, oof]))[both]
-        cross = cross_validated(calibrated(fused, answers), len(both), self.rows.task.classes, self.config.seed)
-        temperature = fit_temperature(fused, answers.targets, answers.weights)
-        loss = mean_loss(cross, answers)
-        fusion = Fusion(trained.head, temperature, both, cross)
-        return EarlyFit(fusion, loss, note or self._note(trained.swapped), trained.curve, trained.seconds)
+        prior = self.rows.log_prior
+        cross = cross_validated(calibrated(fused, answers, prior), len(both), len(prior), self.config.seed)
+        fusion = Fusion(trained.head, fit_calibration(fused, answers.targets, prior, answers.weights), both, cross)
+        return EarlyFit(
+            fusion, mean_loss(cross, answers), note or self._note(trained.swapped), trained.curve, trained.seconds
+        )
 
     def _note(self, swapped: Mapping[str, float]) -> str:
         note = EARLY[self.config.head.early].note

@@ -16,7 +16,7 @@ from plait.fusion.modality import Expert, ExpertSpec, Shape
 from plait.matrix import DiskMatrix, Matrix, blocks, some
 from plait.training.heads.descent import Copies, train
 from plait.training.heads.designs import DenseDesign, Design, SparseDesign
-from plait.training.heads.folds import Fold, folds_of
+from plait.training.heads.folds import Fold, counts_of, folds_of
 from plait.training.heads.kept import KeptHeads, Tensors
 from plait.training.heads.logistic import COARSE, FINE, MEDIUM, Answers, Solution, solve
 from plait.training.heads.loss import mean_loss
@@ -159,19 +159,20 @@ class _Fitting:
 
     def _cross_fit(self, design: Design, folds: Tensor) -> tuple[Solution, Tensor]:
         """The best strength by cross-validation, and logits of each row by an expert that has not seen its fold."""
-        parts = folds_of(folds, self.answers.targets, self.answers.classes)
+        parts, held = folds_of(folds), self.answers.counted(counts_of(folds, self.answers.targets))
 
         def trial(fold: Fold) -> Trial:
-            judged, shown = self.answers.select(fold.test), design.select(fold.test)
+            judged, shown = held.select(fold.test), design.select(fold.test)
+            share = float(judged.weights.sum())
             return Trial(
                 design.select(fold.train), self.answers.select(fold.train),
-                lambda s: len(fold.test) * loss_of(fold.judged(shown.times(s.weight) + s.bias), judged),
+                lambda s: share * loss_of(shown.times(s.weight) + s.bias, judged),
             )  # fmt: skip
 
         oof = torch.zeros(len(folds), self.answers.classes)
         for solution, fold in zip(best_strength([trial(fold) for fold in parts]), parts, strict=True):
             solution = solution.refined(FINE)
-            oof[fold.test] = fold.judged(design.select(fold.test).times(solution.weight) + solution.bias)
+            oof[fold.test] = design.select(fold.test).times(solution.weight) + solution.bias
         return solution, oof
 
 
@@ -230,7 +231,7 @@ def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: tor
     spec = ExpertSpec(tuple(range(len(shape.parts[modality]))))
     present = rows.train.present[modality]
     keep = [present]
-    folds = folds_of(rows.folds, rows.answers.targets, rows.answers.classes) if rows.folds is not None else []
+    folds = folds_of(rows.folds) if rows.folds is not None else []
     keep += [present & (rows.folds != fold.number) for fold in folds]
     experts = []
     for _ in keep:
@@ -250,7 +251,7 @@ def fit_mlp(modality: str, shape: Shape, rows: Rows, config: Config, device: tor
     if folds:
         oof = torch.zeros_like(train_logits)
         for fold, expert in zip(folds, experts[1:], strict=True):
-            oof[fold.test] = fold.judged(_blocks(expert, some(rows.train.features[modality], fold.test)))
+            oof[fold.test] = _blocks(expert, some(rows.train.features[modality], fold.test))
         held.append(oof)
     state = {k: v for k, v in experts[0].state_dict().items() if k not in ("columns", "answers")}
     return ExpertFit(spec, state, train_logits, torch.cat(held), {}, fitted.curve)

@@ -128,7 +128,10 @@ class Fitter:
         if fusion is not None:
             assert whole.fusion is not None
             whole.fusion.load_state_dict(fusion.module.state_dict())
-            whole.temperature = torch.tensor(fusion.temperature)
+            found = fusion.calibration
+            whole.temperature, whole.slope, whole.noise = (
+                torch.tensor(value) for value in (found.temperature, found.slope, found.noise)
+            )
         scores = {i: w for fit in fits.values() for one in fit.fits for i, w in one.scores.items()}
         loss = self._loss(fits, fusion)
         return FittedModel(spec, whole.eval(), training.curve, training.seconds, training.note, loss, scores)

@@ -7,34 +7,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LIKELY = 0.75  # of the classes that are known, that one it never saw is as likely as, or likelier than
+MOST = 10.0  # times that a row counts for itself, at most
 
 
 @dataclass(frozen=True)
 class Fold:
-    """Numbers of the rows to fit to and of those held out, and which of the K classes the former have, (K,) bool."""
+    """Numbers of the rows to fit to and of those held out."""
 
     number: int
     train: Tensor
     test: Tensor
-    known: Tensor
-
-    def judged(self, logits: Tensor) -> Tensor:
-        """What is fitted to the fold says of other rows, (R, K) logits: of classes it never saw, as of a likely one.
-
-        It would be wrong beyond measure where one of them is right, which a model of all rows is not. With such rows
-        left out answers would look surer than they will be on new ones.
-        """
-        if self.known.all() or not self.known.any():
-            return logits
-        return torch.where(self.known, logits, logits[:, self.known].quantile(LIKELY, dim=1, keepdim=True))
 
 
-def folds_of(folds: Tensor, targets: Tensor, classes: int) -> list[Fold]:
-    """One for each number of `folds` (N,), of rows with classes `targets` (N,) of K."""
-    found = []
-    for number in sorted(set(folds.tolist())):
-        train = (folds != number).nonzero()[:, 0]
-        known = torch.bincount(targets[train], minlength=classes) > 0
-        found.append(Fold(number, train, (folds == number).nonzero()[:, 0], known))
-    return found
+def folds_of(folds: Tensor) -> list[Fold]:
+    """One for each number of `folds` (N,)."""
+    return [
+        Fold(number, (folds != number).nonzero()[:, 0], (folds == number).nonzero()[:, 0])
+        for number in sorted(set(folds.tolist()))
+    ]
+
+
+def counts_of(folds: Tensor, targets: Tensor) -> Tensor:
+    """What each held-out row counts for, (N,) from its fold and its class.
+
+    A row whose class no other fold has is wrong beyond measure, which new rows are not to a model of all rows: it has
+    seen one of their class. Such a row counts for nothing, and in its place those count whose class has least rows
+    elsewhere, up to `MOST` times: what is fitted has seen about as few of theirs.
+    """
+    if not len(targets):
+        return torch.zeros(0)
+    table = torch.zeros(int(targets.max()) + 1, int(folds.max()) + 1)
+    table.index_put_((targets, folds), torch.ones(len(targets)), accumulate=True)
+    elsewhere = table.sum(1)[targets] - table[targets, folds]
+    unknown = elsewhere == 0
+    counts = (~unknown).float()
+    if unknown.any() and not unknown.all():
+        rarest = elsewhere == elsewhere[~unknown].min()
+        counts[rarest] = min(1 + float(unknown.sum() / rarest.sum()), MOST)
+    return counts

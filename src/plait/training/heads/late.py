@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from plait.fusion.calibration import fit_temperature
+from plait.fusion.calibration import Calibration, fit_temperature
 from plait.fusion.late import KINDS, LateFusion, Opinions, fit_late
 from plait.fusion.modality import MODALITIES
 from plait.training.heads.logistic import Answers
@@ -41,10 +41,10 @@ class Shared:
 
 @dataclass(frozen=True)
 class Fusion:
-    """A fitted fusion, its temperature, and its (R, K) cross-validated logits of rows that have both modalities."""
+    """A fitted fusion, its calibration, and its (R, K) cross-validated logits of rows that have both modalities."""
 
     module: torch.nn.Module
-    temperature: float
+    calibration: Calibration
     rows: Tensor
     cross: Tensor
 
@@ -74,7 +74,7 @@ class LateFitter:
         with torch.no_grad():
             fused = fusion(shared.opinions)
         temperature = fit_temperature(fused, shared.answers.targets, shared.answers.weights)
-        return kind, Fusion(fusion, temperature, shared.rows, cross)
+        return kind, Fusion(fusion, Calibration(temperature), shared.rows, cross)
 
     def _joining(self, kind: str) -> Callable[[Tensor], Joined]:
         def fit(part: Tensor) -> Joined:

@@ -48,6 +48,10 @@ class Answers:
     def select(self, rows: Tensor | slice) -> Answers:
         return replace(self, targets=self.targets[rows], weights=self.weights[rows])
 
+    def counted(self, counts: Tensor) -> Answers:
+        """Each row weighing (N,) times as much."""
+        return replace(self, weights=self.weights * counts)
+
     def extended(self, more: Answers) -> Answers:
         """With those of further rows behind."""
         targets, weights = (torch.cat(pair) for pair in ((self.targets, more.targets), (self.weights, more.weights)))

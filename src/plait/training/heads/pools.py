@@ -36,11 +36,14 @@ def cross_validated(fit: Callable[[Tensor], Joined], rows: int, classes: int, se
     return found
 
 
-def calibrated(logits: Tensor, answers: Answers) -> Callable[[Tensor], Joined]:
-    """Temperature scaling of (R, K) logits, for `cross_validated`."""
+def calibrated(logits: Tensor, answers: Answers, log_prior: Tensor | None = None) -> Callable[[Tensor], Joined]:
+    """Temperature scaling of (R, K) logits for `cross_validated`; with (K,) `log_prior` calibration of every kind."""
 
     def fit(rows: Tensor) -> Joined:
         part = answers.select(rows)
+        if log_prior is not None:
+            found = fit_calibration(logits[rows], part.targets, log_prior, part.weights)
+            return lambda other: found(logits[other], log_prior)
         temperature = fit_temperature(logits[rows], part.targets, part.weights)
         return lambda other: logits[other] / temperature
 
@@ -139,6 +142,7 @@ def head_of(head: ModalityHead, way: Way, held: Held, fits: Sequence[ExpertFit],
     for expert, number in zip(head.experts, numbers, strict=True):
         expert.load_state_dict(fits[number].state, strict=False)
     head.temperatures = torch.tensor([held.calibrations[i].temperature for i in numbers])
+    head.slopes = torch.tensor([held.calibrations[i].slope for i in numbers])
     head.noises = torch.tensor([held.calibrations[i].noise for i in numbers])
     head.priors, head.log_prior = held.priors[numbers], held.log_prior
     if len(numbers) > 1:

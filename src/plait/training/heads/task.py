@@ -13,6 +13,7 @@ from plait.config import TrainConfig
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Part, prior
 from plait.training.heads.experts import SparseRows
+from plait.training.heads.folds import counts_of
 from plait.training.heads.kept import KeptHeads
 from plait.training.heads.logistic import Answers
 
@@ -90,7 +91,8 @@ class TaskRows:
         features = {s: torch.cat([x[:], task.train.features[s][:]]) for s, x in task.val.features.items()}
         present = {s: torch.cat([x, task.train.present[s]]) for s, x in task.val.present.items()}
         targets = torch.cat([task.val_targets, task.targets])
-        return HeadInputs(features, present), self.as_shared(targets)
+        counts = torch.cat([torch.ones(len(task.val_targets)), counts_of(task.folds, task.targets)])
+        return HeadInputs(features, present), self.as_shared(targets).counted(counts)
 
     @property
     def further(self) -> Answers | None:
