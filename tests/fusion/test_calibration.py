@@ -109,7 +109,7 @@ def test_calibration_is_the_minimum() -> None:
 
     def loss(point: np.ndarray) -> float:
         noise = 1 / (1 + np.exp(-point[2]))
-        temperature = np.exp(point[0] - point[1] * (entropy - MIDDLE))
+        temperature = (point[0] - point[1] * (entropy - MIDDLE)).exp()
         probs = (1 - noise) * (logits.double() / temperature[:, None]).softmax(1) + noise * log_prior.double().exp()
         picked = -probs[torch.arange(300), targets].log()
         pull = (PULL * point[0] ** 2 + LEVEL * point[1] ** 2 + (point[2] - begin) ** 2) / 600

@@ -361,7 +361,9 @@ def test_validation_rows_are_new_to_the_encoders_where_that_is_possible(
     # With the rows that the encoder was tuned on, validation rows are those that chose its epoch.
     same = plait.Classifier(config).fit(train, val=val)
     few = "only 80 rows to choose and calibrate by: confidences are rough; more labelled rows mend that"
-    assert capsys.readouterr().err == f"warning: {few}\n"
+    # Heads may come from the store, where tuning's own comparison fitted them to the same features; that is no warning.
+    warned = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert warned == [f"warning: {few}"]
     assert same.warnings_ == [few]
     # With more rows, there are enough new ones to draw from.
     more = Preparation(_joined(sample(), sample(seed=5)), config, ("text",))
