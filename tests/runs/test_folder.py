@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.exceptions import NotFittedError
 
 import plait
@@ -19,7 +19,7 @@ from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.errors import PlaitError, RunError
 from plait.pipeline.classifier import Classifier
-from plait.runs.manifest import SUFFIXES
+from plait.runs.manifest import SUFFIXES, stamps_of
 from plait.runs.open import load
 
 WEIGHTS = ["head.safetensors", "image/model.safetensors", "text-0/model.safetensors"]
@@ -120,6 +120,29 @@ def test_a_run_holds_data_only(run: Path) -> None:
     assert set(WEIGHTS) < files
     assert not any(path.name.startswith(".run-") for path in run.parent.iterdir())
     assert load_file(run / "head.safetensors")
+
+
+@pytest.mark.parametrize("model", ["text", "early"])
+def test_a_run_of_before_temperatures_went_by_entropy(
+    model: str, fitted: dict[str, Classifier], drawn: Pairs, tmp_path: Path
+) -> None:
+    """It lacks what is new, and answers as with 0 in its place."""
+    run = tmp_path / "run"
+    fitted[model].save(run)
+    tensors = load_file(run / "head.safetensors")
+    new = {name for name in tensors if name.split(".")[-1] in ("slope", "slopes", "noise")}
+    assert "slope" in new
+    assert any(tensors[name].any() for name in new)
+
+    def answers(head: dict[str, Any]) -> np.ndarray:
+        save_file(head, run / "head.safetensors")
+        rewrite(run, files={name: stamp for name, stamp in stamps_of(run).items() if name != "run.json"})
+        return load(run, device="cpu").predict_proba(drawn)
+
+    zero = answers({name: 0 * value if name in new else value for name, value in tensors.items()})
+    older = answers({name: value for name, value in tensors.items() if name not in new})
+    np.testing.assert_array_equal(older, zero)
+    assert not np.array_equal(older, fitted[model].predict_proba(drawn))
 
 
 CHILD = """
