@@ -23,6 +23,7 @@ from plait.encoders.pixels import normalise
 from plait.errors import DataError, EncoderError, setting
 from plait.processes import count, gathered
 from plait.progress import bar
+from plait.training.encoders.depthwise import widen_small_maps
 from plait.training.encoders.images import Draws, Images, Rows, batches, stack
 from plait.training.encoders.layers import freeze, keep_statistics, train_mode
 from plait.training.encoders.memory import needs_memory
@@ -146,6 +147,7 @@ def _model(config: ImageConfig, classes: int) -> Any:
             raise
         model = create_model(config.model, config.pretrained)
     model.reset_classifier(classes)
+    widen_small_maps(model)
     freeze(model, config.train.layers or ("upper" if config.pretrained else "all"), config.model)
     model.get_classifier().requires_grad_(True)
     return model

@@ -24,6 +24,7 @@ from plait.encoders.prompts import prompted
 from plait.encoders.text import SentenceEncoder
 from plait.errors import ConfigError
 from plait.fusion.inputs import HeadInputs
+from plait.training.encoders.depthwise import widen_small_maps
 from plait.training.encoders.images import Draws, Images, Numbers, Rows, batches, only_rows, with_rows
 from plait.training.encoders.layers import freeze, train_mode
 from plait.training.encoders.memory import needs_memory
@@ -90,6 +91,7 @@ def _image(encoders: EncoderPair, config: Config) -> TimmEncoder | None:
     if config.joint.image == "frozen" or not isinstance(encoders.image, TimmEncoder):
         return None
     encoder = copy.deepcopy(encoders.image)
+    widen_small_maps(encoder.model)
     freeze(encoder.model, config.joint.image, encoder.name)
     return encoder
 
