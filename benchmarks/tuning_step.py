@@ -41,12 +41,9 @@ def main() -> None:
     table = Table()
     table.section(f"training {arguments.model}, batches of {BATCH}, {torch.get_num_threads()} threads")
     for side in arguments.sides:
-        found = [
-            min(times)
-            for times in zip(*((_step(model, side), _step(widened, side)) for _ in range(TURNS)), strict=True)
-        ]
-        each = [1000 * time / (BATCH * STEPS) for time in found]
-        table.add(f"{side} px", ms_an_image_plain=each[0], ms_widened=each[1], times_as_fast=each[0] / each[1])
+        turns = [(_step(model, side), _step(widened, side)) for _ in range(TURNS)]
+        plain, wide = (1000 * min(times) / (BATCH * STEPS) for times in zip(*turns, strict=True))
+        table.add(f"{side} px", ms_an_image_plain=plain, ms_widened=wide, times_as_fast=plain / wide)
 
 
 def _step(model: Any, side: int) -> float:
