@@ -11,7 +11,14 @@ import torch
 from huggingface_hub import constants
 
 from plait.config import Config, configure
-from plait.encoders.image import TimmEncoder, create_model, data_config, load_image_encoder
+from plait.encoders.image import (
+    TimmEncoder,
+    create_model,
+    crop_mode,
+    data_config,
+    kept_image_encoder,
+    load_image_encoder,
+)
 from plait.errors import EncoderError
 from toys import make_image_folder
 
@@ -105,6 +112,27 @@ def test_every_step_of_preprocessing_is_in_the_fingerprint(image_folder: Path, k
     assert settings[key] != value
     prints = {TimmEncoder(model, changed, "toy").fingerprint for changed in (settings, {**settings, key: value})}
     assert len(prints) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "expected"),
+    [
+        ("lite0", "null", "squash"), ("resnet50.a1_in1k", "null", "squash"), ("lite0", "center", "center"),
+        ("local-dir:some", "null", None), ("hf-hub:some/one", "null", None), ("local-dir:some", "border", "border"),
+    ],
+)  # fmt: skip
+def test_whole_pictures_unless_a_folder_or_a_key_says_otherwise(model: str, asked: str, expected: str | None) -> None:
+    config = configure(overrides=[f"image.model={model}", f"image.crop_mode={asked}"])
+    assert crop_mode(config.image) == expected
+
+
+def test_a_crop_mode_that_is_asked_for(toy_config: Callable[..., Config], tmp_path: Path) -> None:
+    own, asked = (
+        kept_image_encoder(toy_config(f"image.crop_mode={mode}").image, "cpu", tmp_path) for mode in ("null", "squash")
+    )
+    again = kept_image_encoder(toy_config("image.crop_mode=squash").image, "cpu", tmp_path)  # by what was noted
+    assert again.fingerprint == asked.fingerprint != own.fingerprint
+    assert (own.preprocess.settings["crop_mode"], again.preprocess.settings["crop_mode"]) == ("center", "squash")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", [None, 64])

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from plait.config.base import Layers, PositiveFloat, PositiveInt, Precision, Probability, Section
 
 AngleForm = Literal["reference", "paper"]
+CropMode = Literal["squash", "center", "border"]  # by timm's names
 
 
 class Stage(Section):
@@ -83,6 +84,11 @@ class ImageConfig(Section):
     tune: bool = Field(False, description="train it on the rows, as image.train says, before features are taken")
     size: PositiveInt | None = Field(
         None, description="side in pixels; null: what the model was trained with, less where pictures are small"
+    )
+    crop_mode: CropMode | None = Field(
+        None,
+        description="of pictures that are not square: squash shows the whole in another aspect ratio, border the whole "
+        "with edges added, center cuts away what is too long; null: squash, a folder's own",
     )
     batch: PositiveInt = 128
     precision: Precision = Field("auto", description="of encoding; auto: bf16 where that is faster, else 32 bits")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from plait.config import ImageConfig, Precision
+from plait.config import CropMode, ImageConfig, Precision
 from plait.encoders.base import ImageEncoder, Modality, computing, in_bf16, quiet
 from plait.encoders.efficientnet import EfficientNetEncoder, identity
 from plait.encoders.folding import folded
@@ -21,6 +21,7 @@ from plait.errors import EncoderError, did_you_mean, setting
 from plait.hub import reached
 
 LOCAL = "local-dir:"
+KEEPING = (LOCAL, "hf-hub:")  # names of folders, which keep their preprocessing
 
 
 class TimmEncoder:
@@ -96,15 +97,24 @@ class TimmEncoder:
         return cls(model, data_config(model), settings["name"], device, settings.get("precision", "32"))
 
 
-def data_config(model: torch.nn.Module, size: int | None = None) -> dict[str, Any]:
-    """timm's preprocessing of a model, at another side in pixels if asked."""
+def data_config(model: torch.nn.Module, size: int | None = None, crop_mode: CropMode | None = None) -> dict[str, Any]:
+    """timm's preprocessing of a model, at another side in pixels or with another `crop_mode` if asked."""
     from timm.data.config import resolve_model_data_config
 
     settings: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     if size:
         settings["input_size"] = (3, size, size)
         settings["crop_pct"] = 1.0
+    settings["crop_mode"] = crop_mode or settings["crop_mode"]
     return {key: settings[key] for key in KEYS}
+
+
+def crop_mode(config: ImageConfig) -> CropMode | None:
+    """What becomes of pictures that are not square; None: what the model's folder says.
+
+    Networks are trained on random crops of any aspect ratio, so that one more costs less than a part of the picture.
+    """
+    return config.crop_mode or (None if config.model.startswith(KEEPING) else "squash")
 
 
 def own_size(name: str) -> int | None:
@@ -113,7 +123,7 @@ def own_size(name: str) -> int | None:
     Raises:
         EncoderError: an unknown name.
     """
-    if name.startswith((LOCAL, "hf-hub:")):
+    if name.startswith(KEEPING):
         return None
     if name in LITES:
         return LITES[name].side  # known without timm, which takes seconds to import
@@ -148,7 +158,7 @@ def kept_image_encoder(config: ImageConfig, device: torch.device | str, store: P
     """`load_image_encoder`, or what is remembered of it below a folder; None: it is opened now."""
     if store is None:
         return load_image_encoder(config, device)
-    known = {"name": config.model, "modality": "image", "size": config.size}
+    known = {"name": config.model, "modality": "image", "size": config.size, "crop_mode": crop_mode(config)}
     known["bf16"] = in_bf16(config.precision, torch.device(device))
     weights = Path(config.model.removeprefix(LOCAL)) if config.model.startswith(LOCAL) else None
     if config.model in LITES:
@@ -164,7 +174,7 @@ def load_image_encoder(config: ImageConfig, device: torch.device | str = "cpu") 
         EncoderError: unknown name (with the closest spelling), weights that cannot be had, or a size they cannot take.
     """
     model = create_model(config.model, pretrained=True)
-    settings = data_config(model, config.size)
+    settings = data_config(model, config.size, crop_mode(config))
     if config.size:
         own = data_config(model)["input_size"][-1]
         require_size(model, config.size, config.model, f"leave image.size away, or set it to {own} as in its training")

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -113,9 +114,12 @@ class _Search:
     @cached_property
     def heritage(self) -> Heritage:
         if self.plan.inherit is None:
-            return Heritage(data_config(self.space.smallest.build(0), self.space.sizes[-1]))
+            return Heritage(self._preprocessing(self.space.smallest.build(0)))
         source = _network(self.plan.inherit, called("inherit"), True)
-        return Heritage(data_config(source, self.space.sizes[-1]), source)
+        return Heritage(self._preprocessing(source), source)
+
+    def _preprocessing(self, model: torch.nn.Module) -> dict[str, Any]:
+        return data_config(model, self.space.sizes[-1], self.config.image.crop_mode or "squash")
 
     def _claim(self) -> None:
         require_folder(self.out)

@@ -42,6 +42,31 @@ def test_a_draw_decides_the_augmentation() -> None:
     assert not torch.equal(first, other)  # type: ignore[arg-type]
 
 
+def striped() -> Rows:
+    """One picture twice as wide as high, white at its left and right edge and black between."""
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, :8] = pixels[:, -8:] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return Rows(Pairs.from_columns([buffer.getvalue()], labels=["a"]), torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("mode", "whole"), [("squash", True), ("center", False)])
+def test_what_is_squashed_later_is_cropped_about_its_own_shape(mode: str, whole: bool) -> None:
+    images = Images(striped(), {**SETTINGS, "crop_mode": mode}, Stage(size=24, epochs=1, crop=1.0))
+    drawn = np.stack([images.pixels(0, draw) for draw in range(20)])
+    middle, edges = drawn[..., 10:14], drawn[..., [0, -1]]
+    assert middle.max() < 60
+    assert bool(edges.min() > 180) is whole
+    assert bool(edges.max() > 180) is whole  # else never: a crop of a shape near 1 leaves them out
+
+
+def test_crops_of_square_pictures_are_timms_own() -> None:
+    squash, center = (Images(rows(1), {**SETTINGS, "crop_mode": mode}, STAGE) for mode in ("squash", "center"))
+    for draw in range(5):
+        np.testing.assert_array_equal(squash.pixels(0, draw), center.pixels(0, draw))
+
+
 def test_augmenting_leaves_the_random_state_alone() -> None:
     images = Images(rows(1), SETTINGS, STAGE)
     torch.manual_seed(3)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from plait.config import ImageConfig, ImageTrainConfig, Stage
-from plait.encoders.image import create_model, data_config, require_size
+from plait.encoders.image import create_model, crop_mode, data_config, require_size
 from plait.encoders.pixels import normalise
 from plait.errors import DataError, EncoderError, setting
 from plait.processes import count, gathered
@@ -75,9 +75,9 @@ def tune_image(
             )
     with seeded(seed):
         model = _model(config, classes)
-        used = data_config(model, config.size)
+        used = data_config(model, config.size, crop_mode(config))
         side = side_to_tune_at(int(used["input_size"][-1]), config)
-        settings = used if side == used["input_size"][-1] else data_config(model, side)
+        settings = used if side == used["input_size"][-1] else data_config(model, side, crop_mode(config))
         stages = plan(config.train, side, config.pretrained)
         data = _Data(train, val, settings, config, seed)
         task = _Task(model, data, stages, _lr(config))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from os import cpu_count
 from typing import Any
@@ -111,10 +112,28 @@ def transform(settings: dict[str, Any], stage: Stage | None) -> Any:
     }
     settings = {**settings, "input_size": (3, stage.size, stage.size)}
     made = create_transform(**settings, is_training=True, use_prefetcher=True, **options)
+    if settings["crop_mode"] == "squash":
+        made.transforms[0] = SquashedCrop(made.transforms[0])
     for operation in (one for step in made.transforms for one in getattr(step, "ops", ())):
         if operation.name.startswith("Posterize"):
             operation.level_fn = _bits_kept
     return made
+
+
+@dataclass(frozen=True)
+class SquashedCrop:
+    """timm's random crop, with aspect ratios about each picture's own in the place of 1.
+
+    So that what is looked at later, the whole picture squashed, is in the middle of what is learnt from.
+    """
+
+    crop: Any
+
+    def __call__(self, image: Any) -> Any:
+        own = image.width / image.height
+        crop = copy(self.crop)
+        crop.ratio = tuple(own * one for one in self.crop.ratio)
+        return crop(image)
 
 
 def _bits_kept(level: float, _: Any) -> tuple[int]:
