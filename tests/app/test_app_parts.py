@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,6 +139,22 @@ def test_what_is_shown_is_what_the_encoder_sees() -> None:
     assert shown.shape == (448, 448, 3)
     assert picture.pixels.shape == (3, SIDE, SIDE)
     assert shown[4:-4, 4:-4].min() > 240
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "shape"), [(600, 200, (448, 1344)), (200, 500, (1120, 448)), (900, 100, (448, 1792))]
+)
+def test_what_was_squashed_is_shown_in_its_own_shape(width: int, height: int, shape: tuple[int, int]) -> None:
+    engine = make_engine()
+    eye: Any = engine.encoders.image
+    eye.preprocess = replace(eye.preprocess, settings={**eye.settings, "crop_mode": "squash"})
+    content = np.full((3, height, width), 200, np.uint8)
+    content[:, :, :40] = 0
+    shown = np.asarray(from_data(read_picture(engine, encoded(content), Limits()).shown))
+    assert shown.shape == (*shape, 3)
+    edge = round(40 / width * shape[1])
+    assert shown[:, : edge - 8].max() < 40
+    assert shown[:, edge + 8 :].min() > 160
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MEGABYTE = 2**20
 SHOWN = 448  # pixels a side on the page, at least
+LONGEST = 4  # times its shorter side; a longer picture is shown squashed to that
 HELD = 256  # pictures at a time, one a visitor
 HELD_MB = 512  # of their files
 
@@ -78,16 +79,19 @@ def _require_small(content: bytes, megapixels: int) -> None:
 
 
 def _shown(engine: Engine, content: bytes) -> str:
-    """The part that the encoder sees, at a side of about `SHOWN` pixels."""
+    """The part that the encoder sees, its shorter side of about `SHOWN` pixels; what was squashed, in its own shape."""
+    from PIL import Image
+
     assert engine.encoders.image is not None
-    settings = dict(engine.encoders.image.preprocess.settings)
+    image, settings = open_image(content, SHOWN), dict(engine.encoders.image.preprocess.settings)
     _, height, width = settings["input_size"]
+    if settings["crop_mode"] == "squash":
+        ratio = min(LONGEST, max(1 / LONGEST, image.width / image.height))
+        height, width = height / min(1, ratio), width * max(1, ratio)
     scale = max(1.0, SHOWN / min(height, width))
     settings["input_size"] = (3, round(height * scale), round(width * scale))
     larger: Preprocessing = replace(engine.encoders.image.preprocess, settings=settings)
-    from PIL import Image
-
-    return as_data(Image.fromarray(larger(open_image(content, SHOWN)).transpose(1, 2, 0)))
+    return as_data(Image.fromarray(larger(image).transpose(1, 2, 0)))
 
 
 def as_data(image: Image, kind: str = "JPEG") -> str:

@@ -77,7 +77,10 @@ class ImageTrainConfig(Section):
 
 
 class ImageConfig(Section):
-    """The image encoder: ``lite0`` to ``lite2`` (extra ``offline``), any timm model name, or ``local-dir:FOLDER``."""
+    """The image encoder: ``lite0`` to ``lite2`` (extra ``offline``), any timm model name, or ``local-dir:FOLDER``.
+
+    Names joined by ``+`` are used side by side; the first alone is what ``tune`` and ``pretrained`` speak of.
+    """
 
     model: str = "lite0"
     pretrained: bool = Field(True, description="false: start from random weights and train on the rows")
@@ -96,6 +99,18 @@ class ImageConfig(Section):
         None, ge=0, description="threads that decode images (processes, in training); null: by cores"
     )
     train: ImageTrainConfig = ImageTrainConfig()
+
+    @property
+    def names(self) -> list[str]:
+        """The encoders that ``model`` joins."""
+        return [name.strip() for name in self.model.split("+")]
+
+    @property
+    def members(self) -> list[ImageConfig]:
+        """A configuration for each of them."""
+        first, *others = self.names
+        as_they_come = (self.model_copy(update={"model": name, "tune": False, "pretrained": True}) for name in others)
+        return [self.model_copy(update={"model": first}), *as_they_come]
 
 
 class AngleConfig(Section):

@@ -69,7 +69,8 @@ class FromFiles:
 class ImageEncoder(Encoder, Protocol):
     """An encoder of the image modality; `size` is the side of its input in pixels."""
 
-    preprocess: Preprocessing
+    @property
+    def preprocess(self) -> Preprocessing: ...
 
     @property
     def size(self) -> int: ...

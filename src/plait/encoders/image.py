@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from plait.config import CropMode, ImageConfig, Precision
 from plait.encoders.base import ImageEncoder, Modality, computing, in_bf16, quiet
 from plait.encoders.efficientnet import EfficientNetEncoder, identity
 from plait.encoders.folding import folded
+from plait.encoders.joined import JoinedImageEncoder
 from plait.encoders.lite import LITES, fill, kept_weights
 from plait.encoders.pixels import KEYS, Preprocessing, normalise
 from plait.encoders.remembered import REMEMBERED, remembered
@@ -154,8 +156,17 @@ def save_timm(model: torch.nn.Module, settings: dict[str, Any], folder: Path, la
     model.to(memory_format=torch.channels_last)
 
 
-def kept_image_encoder(config: ImageConfig, device: torch.device | str, store: Path | None) -> ImageEncoder:
-    """`load_image_encoder`, or what is remembered of it below a folder; None: it is opened now."""
+def kept_image_encoder(members: Sequence[ImageConfig], device: torch.device | str, store: Path | None) -> ImageEncoder:
+    """`load_image_encoder` of each, side by side, or what is remembered of it below a folder; None: it is opened now.
+
+    Args:
+        members: one or more, each with the one name.
+    """
+    found = [_kept(one, device, store) for one in members]
+    return found[0] if len(found) == 1 else JoinedImageEncoder(found)
+
+
+def _kept(config: ImageConfig, device: torch.device | str, store: Path | None) -> ImageEncoder:
     if store is None:
         return load_image_encoder(config, device)
     known = {"name": config.model, "modality": "image", "size": config.size, "crop_mode": crop_mode(config)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.joined import members_of
 from plait.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ class EncoderPair:
     def modalities(self) -> tuple[str, ...]:
         """Which modalities there are encoders for."""
         return (("image",) if self.image is not None else ()) + (("text",) if self.text else ())
+
+    @property
+    def images(self) -> list[ImageEncoder]:
+        """The image encoders, one by one where several stand side by side."""
+        return members_of(self.image)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -51,15 +57,17 @@ class EncoderPair:
         texts: list[TextEncoder] = []
         for i, part in enumerate(parts.get("text", [])):
             _require_folder(part, f"text-{i}")
-            texts.append(_load(TEXT, folder, part, device))
+            texts.append(_load(TEXT, folder / part["folder"], part, device))
         image = parts.get("image")
         if image:
             _require_folder(image, "image")
-        return cls(_load(IMAGE, folder, image, device) if image else None, texts)
+        kinds = {**IMAGE, **JOINED}
+        return cls(_load(kinds, folder / image["folder"], image, device) if image else None, texts)
 
 
 # Where each kind of encoder lives, imported when a run has one: an exported run needs no PyTorch.
 IMAGE = {"timm": "plait.encoders.image.TimmEncoder", "onnx": "plait.encoders.onnx.OnnxImageEncoder"}
+JOINED = {"joined": "plait.encoders.joined.JoinedImageEncoder"}
 TEXT = {
     "sentence": "plait.encoders.text.SentenceEncoder",
     "tfidf": "plait.encoders.tfidf.TfidfEncoder",
@@ -67,12 +75,17 @@ TEXT = {
 }
 
 
+def load_image(folder: Path, part: dict[str, Any], device: torch.device | str = "cpu") -> Any:
+    """One image encoder of several. Raises EncoderError for another kind of encoder than `EncoderPair.save` writes."""
+    return _load(IMAGE, folder, part, device)
+
+
 def _load(kinds: dict[str, str], folder: Path, part: dict[str, Any], device: torch.device | str) -> Any:
     kind = part.get("kind", "timm")
     if kind not in kinds:
         raise EncoderError(f"{folder}: unknown kind of encoder '{kind}'; upgrade plait")
     module, _, name = kinds[kind].rpartition(".")
-    return getattr(importlib.import_module(module), name).load(folder / part["folder"], part, device)
+    return getattr(importlib.import_module(module), name).load(folder, part, device)
 
 
 def _require_folder(part: dict[str, Any], name: str) -> None:

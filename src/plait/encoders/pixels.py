@@ -38,19 +38,13 @@ class Preprocessing:
     def __call__(self, image: Image) -> np.ndarray:
         """An RGB picture -> (3, H, W) uint8."""
         height, width = self.size
-        image = image.resize(self._scaled(image), self._resampling)
+        image = image.resize(self._scaled(image), resampling(self.settings))
         top, left = round((image.height - height) / 2), round((image.width - width) / 2)
         if image.height < height or image.width < width:
             image = self._padded(image)
             top, left = max(top, 0), max(left, 0)
         image = image.crop((left, top, left + width, top + height))
         return np.ascontiguousarray(np.asarray(image, np.uint8).transpose(2, 0, 1))
-
-    @property
-    def _resampling(self) -> Any:
-        from PIL.Image import Resampling
-
-        return Resampling[self.settings["interpolation"].upper()]
 
     def _scaled(self, image: Image) -> tuple[int, int]:
         """Width and height that the picture is resized to before it is cropped."""
@@ -77,6 +71,13 @@ class Preprocessing:
         canvas = Pillow.new("RGB", (max(width, image.width), max(height, image.height)), colour)
         canvas.paste(image, (max(0, (width - image.width) // 2), max(0, (height - image.height) // 2)))
         return canvas
+
+
+def resampling(settings: Mapping[str, Any]) -> Any:
+    """Pillow's filter for timm's ``interpolation``."""
+    from PIL.Image import Resampling
+
+    return Resampling[settings["interpolation"].upper()]
 
 
 def normalise(pixels: torch.Tensor, settings: Mapping[str, Any]) -> torch.Tensor:

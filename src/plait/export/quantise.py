@@ -30,8 +30,10 @@ def quantise(encoders: EncoderPair, pairs: Pairs, folder: Path, careful: bool = 
     Raises:
         RunError: no image can be read.
     """
-    if encoders.image is not None:
-        quantise_images(folder / "image" / MODEL, _pixels(encoders.image, pairs), careful)
+    images = encoders.images
+    for i, one in enumerate(images):
+        where = folder / "image" if len(images) == 1 else folder / "image" / str(i)
+        quantise_images(where / MODEL, _pixels(one, pairs), careful)
     for i, encoder in enumerate(encoders.text):
         if isinstance(encoder, SentenceEncoder):
             quantise_texts(folder / f"text-{i}" / MODEL, careful)

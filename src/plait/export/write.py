@@ -12,8 +12,9 @@ import numpy as np
 
 from plait.data.checks import require_known_labels, require_labels
 from plait.data.pairs import Pairs
-from plait.encoders.base import TextEncoder
+from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.image import TimmEncoder
+from plait.encoders.joined import JoinedImageEncoder
 from plait.encoders.onnx import MODEL, SETTINGS, TOKENIZER
 from plait.encoders.prompts import FIELD, prompted
 from plait.encoders.text import SentenceEncoder
@@ -147,7 +148,7 @@ def _require_fitted(engine: Engine) -> TorchHead:
 def _write(engine: Engine, folder: Path) -> dict[str, Any]:
     """Every graph with what belongs to it; returns the manifest."""
     encoders, parts, head = engine.encoders.opened(), dict[str, Any](), _require_fitted(engine)
-    if isinstance(encoders.image, TimmEncoder):
+    if encoders.image is not None:
         parts["image"] = {"folder": "image", **_image(encoders.image, folder / "image")}
     parts["text"] = [
         {"folder": f"text-{i}", **_text(encoder, folder / f"text-{i}")} for i, encoder in enumerate(encoders.text)
@@ -158,7 +159,10 @@ def _write(engine: Engine, folder: Path) -> dict[str, Any]:
     return describe(engine, folder) | {"format": EXPORTED, "encoders": parts, "head": described}
 
 
-def _image(encoder: TimmEncoder, folder: Path) -> dict[str, Any]:
+def _image(encoder: ImageEncoder, folder: Path) -> dict[str, Any]:
+    if isinstance(encoder, JoinedImageEncoder):
+        return encoder.written(folder, _image)
+    assert isinstance(encoder, TimmEncoder)
     graphs.image_graph(encoder, folder / MODEL)
     (folder / SETTINGS).write_text(json.dumps(encoder.settings, default=list), "utf-8")
     return {"kind": "onnx", "name": encoder.name, "dim": encoder.dim}

@@ -59,7 +59,8 @@ def head_cost(head: Model, inputs: HeadInputs) -> Cost:
 
 def tuning_seconds(prepared: Preparation, fitted: FittedModel) -> float:
     """What tuning the encoders of a model took, now or before; 0 for encoders as they came."""
-    folders = (Path(one.name.removeprefix(LOCAL)) for one in _all(_read_by(prepared, fitted)))
+    read = _read_by(prepared, fitted)
+    folders = (Path(one.name.removeprefix(LOCAL)) for one in (*read.images, *read.text))
     return sum(float(facts.get("seconds", 0.0)) for folder in folders if (facts := facts_of(folder)))
 
 

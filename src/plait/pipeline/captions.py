@@ -112,7 +112,7 @@ class _School:
 
     @cached_property
     def _encoder(self) -> Any:
-        return load_image_encoder(sized(self.config.image, self.parts.train), self.device)
+        return load_image_encoder(sized(self.config.image.members[0], self.parts.train), self.device)
 
     def _features(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         """Features (N, D) and which images could be read, (N,) bool."""

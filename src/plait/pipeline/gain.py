@@ -75,7 +75,8 @@ def measure_gain(parts: Partition, config: Config, modality: str, folder: Path) 
 def with_tuned(config: Config, modality: str, folder: Path) -> Config:
     """The configuration with a tuned encoder in the place of the one it was tuned from."""
     if modality == "image":
-        update: dict[str, Any] = {"model": f"{LOCAL}{folder}", "size": None, "tune": False}
+        model = "+".join([f"{LOCAL}{folder}", *config.image.names[1:]])
+        update: dict[str, Any] = {"model": model, "size": None, "tune": False}
         return config.model_copy(update={"image": config.image.model_copy(update=update)})
     names = [name if name in TFIDF else str(folder) for name in config.text.names]
     update = {"model": "+".join(names), "tune": False}

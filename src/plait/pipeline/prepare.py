@@ -97,7 +97,9 @@ class Preparation:
         require_known_labels(self.val_pairs, self.labels)
         self._look_at_encoders()
         if "image" in self.modalities:
-            self.config = self.config.model_copy(update={"image": sized(self.config.image, self.train_pairs)})
+            self.images = [sized(one, self.train_pairs) for one in self.config.image.members]
+            if len(self.images) == 1:
+                self.config = self.config.model_copy(update={"image": self.images[0]})
 
     def _look_at_rows(self) -> None:
         """Say so where there are too few rows to calibrate by."""
@@ -123,7 +125,7 @@ class Preparation:
             line = f"{worst} has learnt from {share} of the validation rows; it does better on them than on new ones"
             self._warn(line)
         for modality in self.modalities:
-            for name in (self.config.image.model,) if modality == "image" else self.config.text.networks:
+            for name in self.config.image.names if modality == "image" else self.config.text.networks:
                 folder = Path(name.removeprefix(LOCAL))
                 if facts_of(folder) and f"{modality}.model '{folder}'" not in found:
                     say(f"warning: {modality}.model '{folder}' does not say which rows it was tuned on; tune it anew")
@@ -163,11 +165,11 @@ class Preparation:
             tuned = self._tuned("text") if config.text.tune else None
             encoders.text = load_text_encoders(config.text, texts, self.device, config.seed, tuned, store)
         if "image" in self.modalities:
-            image = config.image
-            if image.tune or not image.pretrained:
-                # The folder's own preprocessing has the size it was tuned at.
-                image = image.model_copy(update={"model": f"{LOCAL}{self._tuned('image')}"})
-            encoders.image = kept_image_encoder(image, self.device, store)
+            first, *others = self.images
+            if first.tune or not first.pretrained:
+                # The folder's own preprocessing has the size that it is best used at.
+                first = first.model_copy(update={"model": f"{LOCAL}{self._tuned('image')}", "size": None})
+            encoders.image = kept_image_encoder([first, *others], self.device, store)
         return encoders
 
     def scored(self, scores: Mapping[int, Tensor]) -> EncoderPair:
@@ -180,7 +182,9 @@ class Preparation:
     @cached_property
     def tuner(self) -> Tuner:
         """What tunes encoders on the training rows."""
-        return Tuner(self.train_pairs, self.val_pairs, self.labels, self.config, self.device, self.tally)
+        image = self.images[0] if "image" in self.modalities else self.config.image
+        config = self.config.model_copy(update={"image": image})
+        return Tuner(self.train_pairs, self.val_pairs, self.labels, config, self.device, self.tally)
 
     @cached_property
     def seen(self) -> frozenset[str]:
@@ -197,9 +201,10 @@ class Preparation:
         Args:
             jointly: modalities whose network was trained together with the head.
         """
-        parts: list[tuple[str, str, ImageEncoder | TextEncoder]] = []
-        if encoders.image is not None:
-            parts.append(("image", "image", encoders.image))
+        images = encoders.images
+        parts: list[tuple[str, str, ImageEncoder | TextEncoder]] = [
+            ("image", "image" if len(images) == 1 else f"image/{i}", encoder) for i, encoder in enumerate(images)
+        ]
         parts += [("text", f"text-{i}", encoder) for i, encoder in enumerate(encoders.text)]
         found = {}
         whole = Sketch.of(self.train_pairs, [self.val_pairs], encoders.modalities)
@@ -252,9 +257,10 @@ class Preparation:
     def _parts(self) -> dict[str, tuple[Part, ...]]:
         """The columns of each modality by encoder."""
         encoders = self.make_encoders()
-        found = {"text": tuple(Part(encoder.name, encoder.dim) for encoder in encoders.text)}
-        if encoders.image is not None:
-            found["image"] = (Part(encoders.image.name, encoders.image.dim),)
+        found = {
+            modality: tuple(Part(encoder.name, encoder.dim) for encoder in some)
+            for modality, some in (("image", encoders.images), ("text", encoders.text))
+        }
         return {modality: parts for modality, parts in found.items() if parts}
 
     def _sparse(self) -> dict[int, SparseRows]:

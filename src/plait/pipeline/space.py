@@ -57,7 +57,6 @@ def tune_space(parts: Partition, config: Config, folder: Path, overwrite: bool =
                 f"{modality}.tune: a joint space learns on features; tune the encoder first by {first}, and give its "
                 f"folder by {setting(f'{modality}.model=FOLDER')}"
             )
-    config = config.model_copy(update={"image": sized(config.image, parts.train)})
     engine = engine_of(parts, config)
     features = Embedder(engine, FeatureStore(config.store))
     rows = {name: features.rows(pairs) for name, pairs in (("training", parts.train), ("validation", parts.val))}
@@ -130,7 +129,7 @@ def engine_of(parts: Partition, config: Config) -> Engine:
     device, taken = pick_device(config.device), provenance(config)
     texts = lambda: [text for text in parts.train.texts if text is not None]  # noqa: E731
     encoders = EncoderPair(
-        kept_image_encoder(config.image, device, None),
+        kept_image_encoder([sized(one, parts.train) for one in config.image.members], device, None),
         load_text_encoders(config.text, texts, device, config.seed),
     )
     seen = Sketch.of(parts.train, [parts.val], MODALITIES)

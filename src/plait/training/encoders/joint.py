@@ -69,7 +69,7 @@ def tune_joint(
         checkpoint: file to go on from where it exists, written after every epoch.
 
     Raises:
-        ConfigError: fewer layers than asked for, or several text encoders, or one without weights to tune.
+        ConfigError: fewer layers than asked for, or several encoders of a modality, or one without weights to tune.
         EncoderError: too little memory; the error says which batch would fit.
     """
     start = time.perf_counter()
@@ -88,8 +88,13 @@ def tune_joint(
 
 def _image(encoders: EncoderPair, config: Config) -> TimmEncoder | None:
     """A copy of the image encoder with the layers to be tuned unfrozen; None where all are frozen."""
-    if config.joint.image == "frozen" or not isinstance(encoders.image, TimmEncoder):
+    if config.joint.image == "frozen" or encoders.image is None:
         return None
+    if not isinstance(encoders.image, TimmEncoder):
+        raise ConfigError(
+            f"joint.image={config.joint.image} needs one image encoder to tune, not '{config.image.model}'; "
+            "set joint.image=frozen or another image.model"
+        )
     encoder = copy.deepcopy(encoders.image)
     widen_small_maps(encoder.model)
     freeze(encoder.model, config.joint.image, encoder.name)

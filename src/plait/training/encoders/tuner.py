@@ -201,9 +201,8 @@ class Pretuned:
 
 def pretuned(config: Config, modalities: Sequence[str]) -> dict[str, Pretuned]:
     """Encoders of a configuration that plait tuned earlier, by what to call them: ``text.model 'tuned'``."""
-    names = {"image": [config.image.model], "text": config.text.networks}
-    if not config.image.pretrained:
-        names["image"] = []  # of such a network only the architecture is used
+    # Of a network that is not pretrained only the architecture is used.
+    names = {"image": config.image.names[0 if config.image.pretrained else 1 :], "text": config.text.networks}
     found = {}
     for modality in modalities:
         for name in names[modality]:
