@@ -128,9 +128,10 @@ def test_whole_pictures_unless_a_folder_or_a_key_says_otherwise(model: str, aske
 
 def test_a_crop_mode_that_is_asked_for(toy_config: Callable[..., Config], tmp_path: Path) -> None:
     own, asked = (
-        kept_image_encoder(toy_config(f"image.crop_mode={mode}").image, "cpu", tmp_path) for mode in ("null", "squash")
+        kept_image_encoder([toy_config(f"image.crop_mode={mode}").image], "cpu", tmp_path)
+        for mode in ("null", "squash")
     )
-    again = kept_image_encoder(toy_config("image.crop_mode=squash").image, "cpu", tmp_path)  # by what was noted
+    again = kept_image_encoder([toy_config("image.crop_mode=squash").image], "cpu", tmp_path)  # by what was noted
     assert again.fingerprint == asked.fingerprint != own.fingerprint
     assert (own.preprocess.settings["crop_mode"], again.preprocess.settings["crop_mode"]) == ("center", "squash")  # type: ignore[attr-defined]
 

@@ -126,7 +126,7 @@ def test_a_run_answers_the_same_when_loaded(fitted: Classifier, drawn: Pairs, tm
     np.testing.assert_allclose(alone[0], expected[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("eight_bits", [False, True])
+@pytest.mark.parametrize("eight_bits", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_is_exported(fitted: Classifier, drawn: Pairs, tmp_path: Path, eight_bits: bool) -> None:
     pytest.importorskip("onnxscript")
     from plait.export.write import export

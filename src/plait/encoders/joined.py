@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from plait.encoders.base import ImageEncoder, Modality, fingerprint
+from plait.encoders.kinds import IMAGE, load_kind
 from plait.encoders.pixels import Preprocessing, resampling
 from plait.errors import EncoderError, setting
 
@@ -91,9 +92,7 @@ class JoinedImageEncoder:
     @classmethod
     def load(cls, folder: Path, part: dict[str, Any], device: Any = "cpu") -> JoinedImageEncoder:
         """Read what `save`, or `plait export`, wrote."""
-        from plait.encoders.pair import load_image
-
-        return cls([load_image(folder / str(i), one, device) for i, one in enumerate(part["members"])])
+        return cls([load_kind(IMAGE, folder / str(i), one, device) for i, one in enumerate(part["members"])])
 
 
 def seen_by(encoder: ImageEncoder, pixels: np.ndarray) -> np.ndarray:

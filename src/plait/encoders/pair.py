@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.joined import members_of
+from plait.encoders.kinds import IMAGE, JOINED, TEXT, load_kind
 from plait.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -57,35 +57,12 @@ class EncoderPair:
         texts: list[TextEncoder] = []
         for i, part in enumerate(parts.get("text", [])):
             _require_folder(part, f"text-{i}")
-            texts.append(_load(TEXT, folder / part["folder"], part, device))
+            texts.append(load_kind(TEXT, folder / part["folder"], part, device))
         image = parts.get("image")
         if image:
             _require_folder(image, "image")
         kinds = {**IMAGE, **JOINED}
-        return cls(_load(kinds, folder / image["folder"], image, device) if image else None, texts)
-
-
-# Where each kind of encoder lives, imported when a run has one: an exported run needs no PyTorch.
-IMAGE = {"timm": "plait.encoders.image.TimmEncoder", "onnx": "plait.encoders.onnx.OnnxImageEncoder"}
-JOINED = {"joined": "plait.encoders.joined.JoinedImageEncoder"}
-TEXT = {
-    "sentence": "plait.encoders.text.SentenceEncoder",
-    "tfidf": "plait.encoders.tfidf.TfidfEncoder",
-    "onnx": "plait.encoders.onnx.OnnxTextEncoder",
-}
-
-
-def load_image(folder: Path, part: dict[str, Any], device: torch.device | str = "cpu") -> Any:
-    """One image encoder of several. Raises EncoderError for another kind of encoder than `EncoderPair.save` writes."""
-    return _load(IMAGE, folder, part, device)
-
-
-def _load(kinds: dict[str, str], folder: Path, part: dict[str, Any], device: torch.device | str) -> Any:
-    kind = part.get("kind", "timm")
-    if kind not in kinds:
-        raise EncoderError(f"{folder}: unknown kind of encoder '{kind}'; upgrade plait")
-    module, _, name = kinds[kind].rpartition(".")
-    return getattr(importlib.import_module(module), name).load(folder, part, device)
+        return cls(load_kind(kinds, folder / image["folder"], image, device) if image else None, texts)
 
 
 def _require_folder(part: dict[str, Any], name: str) -> None:
