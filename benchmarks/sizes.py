@@ -61,9 +61,9 @@ def judged(features: np.ndarray, pairs: Pairs) -> tuple[float, float]:
     held = held[np.isin(labels[held], labels[train])]  # of another class no answer could be right
     scaled = (features - features[train].mean(0)) / (features[train].std(0) + 1e-6)
     fitted = LogisticRegression(C=STRENGTH, max_iter=150).fit(scaled[train], labels[train])
-    return float(fitted.score(scaled[held], labels[held])), float(
-        log_loss(labels[held], fitted.predict_proba(scaled[held]), labels=fitted.classes_)
-    )
+    said = fitted.predict_proba(scaled[held])
+    right = fitted.classes_[said.argmax(1)] == labels[held]
+    return float(right.mean()), float(log_loss(labels[held], said, labels=fitted.classes_))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from plait.errors import EncoderError, did_you_mean, setting
 from plait.hub import reached
 
 LOCAL = "local-dir:"
+WHOLE: CropMode = "squash"  # what is done with pictures that are not square, unless something else is asked for
 KEEPING = (LOCAL, "hf-hub:")  # names of folders, which keep their preprocessing
 
 
@@ -116,7 +117,7 @@ def crop_mode(config: ImageConfig) -> CropMode | None:
 
     Networks are trained on random crops of any aspect ratio, so that one more costs less than a part of the picture.
     """
-    return config.crop_mode or (None if config.model.startswith(KEEPING) else "squash")
+    return config.crop_mode or (None if config.model.startswith(KEEPING) else WHOLE)
 
 
 def own_size(name: str) -> int | None:
@@ -222,7 +223,7 @@ def _created(name: str, architecture: str, pretrained: bool, first: str, argumen
 
     remedy = f"{first}check the network, give a folder ({setting('image.model=local-dir:FOLDER')}), or train from "
     remedy += f"scratch ({setting('image.pretrained=false')})"
-    if pretrained and not name.startswith((LOCAL, "hf-hub:")) and not _has_weights(architecture):
+    if pretrained and not name.startswith(KEEPING) and not _has_weights(architecture):
         raise EncoderError(f"image.model '{name}' has no pretrained weights in timm; {remedy}")
     with reached(needed=pretrained and not name.startswith(LOCAL)), quiet():
         try:

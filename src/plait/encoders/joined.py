@@ -19,6 +19,7 @@ from plait.encoders.pixels import Preprocessing, resampling
 from plait.errors import EncoderError, setting
 
 KIND = "joined"
+FOLDER = "image"  # of a run's image encoder
 
 
 class JoinedImageEncoder:
@@ -37,6 +38,11 @@ class JoinedImageEncoder:
         self.name = "+".join(one.name for one in self.members)
         self.dim = sum(one.dim for one in self.members)
         self.fingerprint = fingerprint({"kind": KIND, "members": [one.fingerprint for one in self.members]}, {})
+
+    @property
+    def folders(self) -> dict[str, ImageEncoder]:
+        """The members by the names of their folders below its own."""
+        return {str(i): member for i, member in enumerate(self.members)}
 
     @property
     def is_open(self) -> bool:
@@ -84,9 +90,9 @@ class JoinedImageEncoder:
     def written(self, folder: Path, write: Callable[[Any, Path], dict[str, Any]]) -> dict[str, Any]:
         """What `load` needs of members that are written by `write`."""
         parts = []
-        for i, member in enumerate(self.members):
-            (folder / str(i)).mkdir(parents=True, exist_ok=True)
-            parts.append(write(member, folder / str(i)))
+        for name, member in self.folders.items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            parts.append(write(member, folder / name))
         return {"kind": KIND, "name": self.name, "members": parts}
 
     @classmethod
@@ -107,8 +113,8 @@ def seen_by(encoder: ImageEncoder, pixels: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(one).transpose(2, 0, 1) for one in smaller])
 
 
-def members_of(encoder: ImageEncoder | None) -> list[ImageEncoder]:
-    """The encoders that one is made of: none, itself, or its members."""
+def by_folder(encoder: ImageEncoder | None) -> dict[str, ImageEncoder]:
+    """The encoders that one is made of (none, itself, or its members), by their folders in a run."""
     if isinstance(encoder, JoinedImageEncoder):
-        return encoder.members
-    return [] if encoder is None else [encoder]
+        return {f"{FOLDER}/{name}": member for name, member in encoder.folders.items()}
+    return {} if encoder is None else {FOLDER: encoder}

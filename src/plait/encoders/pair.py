@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plait.encoders.base import ImageEncoder, TextEncoder
-from plait.encoders.joined import members_of
+from plait.encoders.joined import FOLDER, by_folder
 from plait.encoders.kinds import IMAGE, JOINED, TEXT, load_kind
 from plait.errors import EncoderError
 
@@ -30,7 +30,7 @@ class EncoderPair:
     @property
     def images(self) -> list[ImageEncoder]:
         """The image encoders, one by one where several stand side by side."""
-        return members_of(self.image)
+        return list(by_folder(self.image).values())
 
     @property
     def dims(self) -> dict[str, int]:
@@ -47,7 +47,7 @@ class EncoderPair:
         """Write every encoder to a folder of its own below `folder`; return what `load` needs."""
         parts: dict[str, Any] = {}
         if self.image is not None:
-            parts["image"] = {"folder": "image", **self.image.save(folder / "image")}
+            parts["image"] = {"folder": FOLDER, **self.image.save(folder / FOLDER)}
         parts["text"] = [{"folder": f"text-{i}", **one.save(folder / f"text-{i}")} for i, one in enumerate(self.text)]
         return parts
 
@@ -60,7 +60,7 @@ class EncoderPair:
             texts.append(load_kind(TEXT, folder / part["folder"], part, device))
         image = parts.get("image")
         if image:
-            _require_folder(image, "image")
+            _require_folder(image, FOLDER)
         kinds = {**IMAGE, **JOINED}
         return cls(load_kind(kinds, folder / image["folder"], image, device) if image else None, texts)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from plait.data.pairs import Pairs
 from plait.encoders.base import ImageEncoder
+from plait.encoders.joined import by_folder
 from plait.encoders.onnx import MODEL
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import SentenceEncoder
@@ -30,10 +31,8 @@ def quantise(encoders: EncoderPair, pairs: Pairs, folder: Path, careful: bool = 
     Raises:
         RunError: no image can be read.
     """
-    images = encoders.images
-    for i, one in enumerate(images):
-        where = folder / "image" if len(images) == 1 else folder / "image" / str(i)
-        quantise_images(where / MODEL, _pixels(one, pairs), careful)
+    for name, one in by_folder(encoders.image).items():
+        quantise_images(folder / name / MODEL, _pixels(one, pairs), careful)
     for i, encoder in enumerate(encoders.text):
         if isinstance(encoder, SentenceEncoder):
             quantise_texts(folder / f"text-{i}" / MODEL, careful)

@@ -14,7 +14,7 @@ from plait.data.checks import require_known_labels, require_labels
 from plait.data.pairs import Pairs
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.image import TimmEncoder
-from plait.encoders.joined import JoinedImageEncoder
+from plait.encoders.joined import FOLDER, JoinedImageEncoder
 from plait.encoders.onnx import MODEL, SETTINGS, TOKENIZER
 from plait.encoders.prompts import FIELD, prompted
 from plait.encoders.text import SentenceEncoder
@@ -149,7 +149,7 @@ def _write(engine: Engine, folder: Path) -> dict[str, Any]:
     """Every graph with what belongs to it; returns the manifest."""
     encoders, parts, head = engine.encoders.opened(), dict[str, Any](), _require_fitted(engine)
     if encoders.image is not None:
-        parts["image"] = {"folder": "image", **_image(encoders.image, folder / "image")}
+        parts["image"] = {"folder": FOLDER, **_image(encoders.image, folder / FOLDER)}
     parts["text"] = [
         {"folder": f"text-{i}", **_text(encoder, folder / f"text-{i}")} for i, encoder in enumerate(encoders.text)
     ]

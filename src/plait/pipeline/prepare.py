@@ -21,6 +21,7 @@ from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.image import LOCAL, kept_image_encoder
+from plait.encoders.joined import by_folder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
 from plait.encoders.tfidf import TfidfEncoder
@@ -60,6 +61,7 @@ class Preparation:
 
     Attributes:
         train_pairs, val_pairs: the rows that train and validate.
+        images: the configuration of each image encoder, of which the first may be tuned; with sides that suit the rows.
         val_seen: more than a tenth of the validation rows are ones that an encoder has learnt from.
 
     Raises:
@@ -96,8 +98,9 @@ class Preparation:
         self.tally = Tally(self.config.data.strict, self.warnings)
         require_known_labels(self.val_pairs, self.labels)
         self._look_at_encoders()
+        self.images = self.config.image.members
         if "image" in self.modalities:
-            self.images = [sized(one, self.train_pairs) for one in self.config.image.members]
+            self.images = [sized(one, self.train_pairs) for one in self.images]
             if len(self.images) == 1:
                 self.config = self.config.model_copy(update={"image": self.images[0]})
 
@@ -182,8 +185,7 @@ class Preparation:
     @cached_property
     def tuner(self) -> Tuner:
         """What tunes encoders on the training rows."""
-        image = self.images[0] if "image" in self.modalities else self.config.image
-        config = self.config.model_copy(update={"image": image})
+        config = self.config.model_copy(update={"image": self.images[0]})
         return Tuner(self.train_pairs, self.val_pairs, self.labels, config, self.device, self.tally)
 
     @cached_property
@@ -201,9 +203,8 @@ class Preparation:
         Args:
             jointly: modalities whose network was trained together with the head.
         """
-        images = encoders.images
         parts: list[tuple[str, str, ImageEncoder | TextEncoder]] = [
-            ("image", "image" if len(images) == 1 else f"image/{i}", encoder) for i, encoder in enumerate(images)
+            ("image", folder, encoder) for folder, encoder in by_folder(encoders.image).items()
         ]
         parts += [("text", f"text-{i}", encoder) for i, encoder in enumerate(encoders.text)]
         found = {}

@@ -18,7 +18,7 @@ from plait.data.partition import Partition
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
-from plait.encoders.image import LOCAL, create_model, data_config
+from plait.encoders.image import LOCAL, WHOLE, create_model, data_config
 from plait.errors import ConfigError, DataError, EncoderError, RunError, option, setting
 from plait.features.sizing import shorter_sides
 from plait.files import blamed_on, require_folder, require_free
@@ -119,7 +119,7 @@ class _Search:
         return Heritage(self._preprocessing(source), source)
 
     def _preprocessing(self, model: torch.nn.Module) -> dict[str, Any]:
-        return data_config(model, self.space.sizes[-1], self.config.image.crop_mode or "squash")
+        return data_config(model, self.space.sizes[-1], self.config.image.crop_mode or WHOLE)
 
     def _claim(self) -> None:
         require_folder(self.out)
