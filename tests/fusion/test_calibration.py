@@ -117,9 +117,9 @@ def test_calibration_is_the_minimum() -> None:
 
     best = minimize(loss, [0.0, 0.0, begin], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-10}).x
     found = fit_calibration(logits, targets, log_prior, weights)
-    assert found.temperature == pytest.approx(np.exp(best[0]), rel=2e-3)
-    assert found.slope == pytest.approx(best[1], abs=5e-3)
-    assert found.noise == pytest.approx(1 / (1 + np.exp(-best[2])), rel=0.02)
+    assert found.temperature == pytest.approx(np.exp(best[0]), rel=1e-4)
+    assert found.slope == pytest.approx(best[1], abs=2e-4)
+    assert found.noise == pytest.approx(1 / (1 + np.exp(-best[2])), rel=1e-3)
 
 
 def test_the_temperature_goes_by_entropy() -> None:

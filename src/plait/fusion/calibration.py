@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from plait.fusion.lbfgs import Descent, differentiated
+from plait.fusion.newton import Derivatives, minimise
 
 NOISE = 0.02  # share of rows that say nothing, to begin with
 PULL = 10.0  # rows that a temperature of 1 counts for
@@ -23,32 +23,48 @@ def fit_temperature(logits: Tensor, targets: Tensor, weights: Tensor | None = No
 
     Few rows say little, so T is pulled towards 1 as by `PULL` rows whose loss is ``log(T)^2 / 2``.
 
-    (N, K) float, (N,) int64, (N,) weights -> T in RANGE. Golden-section search on log T.
+    (N, K) float, (N,) int64, (N,) weights -> T in RANGE, by Newton's method on log T.
     """
-    share = torch.ones(len(targets)) if weights is None else weights
-    if not share.any():
+    weights = torch.ones(len(targets)) if weights is None else weights
+    if not weights.any():
         return 1.0
-    share = share.double() / share.sum()
-    logits = logits.double()
+    share, rows = weights.double() / weights.double().sum(), _Rows.of(logits, targets)
 
-    def loss(log_temperature: float) -> float:
-        losses = F.cross_entropy(logits * math.exp(-log_temperature), targets, reduction="none")
-        return (share * losses).sum().item() + PULL / (2 * len(targets)) * log_temperature**2
+    def loss(point: Tensor) -> Derivatives:
+        said, slope, bend = rows.said((-point).exp().expand(len(targets)))
+        pull = PULL / len(targets)
+        value = pull / 2 * float(point**2) - float(share @ said)
+        return value, pull * point + share @ slope, (pull - share @ bend).reshape(1, 1)
 
-    low, high = (math.log(value) for value in RANGE)
-    ratio = (5**0.5 - 1) / 2
-    left, right = high - ratio * (high - low), low + ratio * (high - low)
-    losses = loss(left), loss(right)
-    for _ in range(32):
-        if losses[0] < losses[1]:
-            high, right = right, left
-            left = high - ratio * (high - low)
-            losses = loss(left), losses[0]
-        else:
-            low, left = left, right
-            right = low + ratio * (high - low)
-            losses = losses[1], loss(right)
-    return math.exp((low + high) / 2)
+    return _in_range(minimise(loss, torch.zeros(1)).exp().item())
+
+
+def _in_range(temperature: float) -> float:
+    return min(max(temperature, RANGE[0]), RANGE[1])
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """How far the logits (N, K) of N rows are above that of the class that is right."""
+
+    above: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, targets: Tensor) -> _Rows:
+        return cls(logits - logits.gather(1, targets[:, None]))
+
+    def said(self, sharpness: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities (N,) of the right classes where logits are multiplied by (N,), with their first and second
+        derivatives by the logarithm of that; all float64.
+        """
+        above, scale = self.above, sharpness.to(self.above.dtype)[:, None]
+        sharp = above * scale
+        total = sharp.logsumexp(1, keepdim=True)
+        probs = sharp.sub_(total).exp_()
+        mean = probs.mul_(above).sum(1).double()
+        spread = probs.mul_(above).sum(1).double() - mean**2
+        first = -sharpness * mean
+        return -total[:, 0].double(), first, first - sharpness**2 * spread
 
 
 @dataclass(frozen=True)
@@ -103,17 +119,32 @@ def fit_calibration(logits: Tensor, targets: Tensor, log_prior: Tensor, weights:
     weights = torch.ones(len(targets)) if weights is None else weights
     if not weights.any():
         return Calibration()
-    share = weights / weights.sum()
-    right, mine = logits.gather(1, targets[:, None])[:, 0], log_prior[targets]
-    begin, unsure = torch.tensor(NOISE).logit(), unsureness(logits) - MIDDLE
+    share, mine = weights.double() / weights.double().sum(), log_prior[targets].double()
+    rows, unsure = _Rows.of(logits, targets), (unsureness(logits) - MIDDLE).double()
+    begin = torch.tensor([0.0, 0.0, NOISE]).double()
+    begin[2] = begin[2].logit()
+    pulls = torch.tensor([PULL, LEVEL, 1.0]).double() / len(targets)
 
-    def loss(point: Tensor) -> Tensor:
-        sharpness = (point[1] * unsure - point[0]).exp()
-        said = sharpness * right - torch.logsumexp(sharpness[:, None] * logits, 1)
-        pull = PULL * point[0] ** 2 + LEVEL * point[1] ** 2 + (point[2] - begin) ** 2
-        return pull / (2 * len(targets)) - (share * with_noise(said, mine, point[2].sigmoid())).sum()
+    def loss(point: Tensor) -> Derivatives:
+        said, slope, bend = rows.said((point[1] * unsure - point[0]).exp())
+        noise = point[2].sigmoid()
+        mixed = with_noise(said, mine, noise)
+        told = (said + torch.log1p(-noise) - mixed).exp()  # the chance that a row tells of its class
+        either = told * (1 - told)
+        away = point - begin
+        value = (pulls / 2 * away**2).sum() - share @ mixed
+        # by what the sharpness is the exponential of, and by the logit of the noise
+        first = torch.stack([told * slope, 1 - told - noise])
+        both, last = -either * slope, either - noise * (1 - noise)
+        second = either * slope**2 + told * bend
+        by = torch.stack([-torch.ones_like(unsure), unsure])  # the former by the first two parameters
+        gradient = torch.cat([by @ (share * first[0]), (share @ first[1])[None]])
+        cross = by @ (share * both)
+        hessian = torch.zeros(3, 3, dtype=torch.float64)
+        hessian[:2, :2] = (by * (share * second)) @ by.T
+        hessian[:2, 2] = hessian[2, :2] = cross
+        hessian[2, 2] = share @ last
+        return value.item(), pulls * away - gradient, torch.diag(pulls) - hessian
 
-    start = torch.stack([torch.zeros(()), torch.zeros(()), begin])
-    log_temperature, slope, noise = Descent(differentiated(loss), start).run(1e-9, 75).point
-    low, high = RANGE
-    return Calibration(min(max(float(log_temperature.exp()), low), high), float(slope), float(noise.sigmoid()))
+    log_temperature, slope, noise = minimise(loss, begin).tolist()
+    return Calibration(_in_range(math.exp(log_temperature)), slope, 1 / (1 + math.exp(-noise)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from plait.fusion.lbfgs import Descent, differentiated
+from plait.fusion.newton import Derivatives, minimise
 
 PULL = 1.0  # rows that the starting point of the exponents counts for
 
@@ -37,11 +37,24 @@ def fit_exponents(
     targets, weights = answers
     if not weights.any():
         return start.clone()
-    share = weights / weights.sum()
-    begin = start.log()
+    share, begin = weights / weights.sum(), start.log().double()
+    evidence = log_probs - priors[:, None]
+    above = evidence - evidence.gather(2, targets.expand(len(start), -1)[..., None])  # of the class that is right
+    first = log_prior - log_prior[targets][:, None]
+    pull = PULL / len(targets)
 
-    def loss(logs: Tensor) -> Tensor:
-        losses = F.cross_entropy(log_pool(log_probs, priors, logs.exp(), log_prior), targets, reduction="none")
-        return (share * losses).sum() + PULL / (2 * len(targets)) * ((logs - begin) ** 2).sum()
+    def loss(logs: Tensor) -> Derivatives:
+        exponents, away = logs.exp(), logs - begin
+        logits = torch.einsum("e,enk->nk", exponents.to(above.dtype), above).add_(first)
+        total = logits.logsumexp(1, keepdim=True)
+        probs = logits.sub_(total).exp_()
+        means = torch.einsum("nk,enk->en", probs, above)
+        weighed = above * probs.mul_(share[:, None]).sqrt_()
+        flat = weighed.flatten(1)
+        gradient = exponents * (means @ share).double()
+        spread = (flat @ flat.T - (means * share) @ means.T).double()
+        hessian = spread * exponents[:, None] * exponents + torch.diag(gradient + pull)
+        value = share.double() @ total[:, 0].double() + pull / 2 * (away**2).sum()
+        return value.item(), gradient + pull * away, hessian
 
-    return Descent(differentiated(loss), begin).run(1e-7, 75).point.exp()
+    return minimise(loss, begin).exp().to(start.dtype)
