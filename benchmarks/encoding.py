@@ -12,6 +12,7 @@ from PIL import Image
 from benchmarks.timing import Table, seconds
 from plait.data.pairs import Pairs
 from plait.encoders.image import TimmEncoder
+from plait.encoders.pixels import normalise
 from plait.encoders.text import SentenceEncoder
 from plait.features.encode import encode_images, encode_texts
 from plait.memory import reuse_freed
@@ -31,6 +32,9 @@ def measure(classifier: Classifier, pairs: Pairs, table: Table) -> None:
         table.add("images, freed memory used again", times_of_mapped_anew=anew / found)
     plain = seconds(lambda: plain_images(image, pairs))
     table.add("images", rows_a_second=len(pairs) / found, of_a_plain_timm_loop=plain / found)
+    pixels = np.random.default_rng(0).integers(0, 256, (BATCH, 3, image.size, image.size), np.uint8)
+    found, other = seconds(lambda: image.encode(pixels)), seconds(lambda: in_pytorch(image, pixels))
+    table.add("a batch of pixels", rows_a_second=BATCH / found, of_the_same_in_pytorch=other / found)
     photos = Pairs.from_columns(images=[photo(i) for i in range(PHOTOS)])
     found = seconds(lambda: encode_images(image, photos, batch=BATCH), 2)
     plain = seconds(lambda: plain_images(image, photos), 2)
@@ -41,6 +45,12 @@ def measure(classifier: Classifier, pairs: Pairs, table: Table) -> None:
         table.add("texts", rows_a_second=len(pairs) / found, of_a_plain_sentence_transformers_loop=plain / found)
     else:
         table.add("texts", rows_a_second=len(pairs) / found)
+
+
+def in_pytorch(encoder: TimmEncoder, pixels: np.ndarray) -> np.ndarray:
+    """What networks without a graph are run by."""
+    with torch.inference_mode():
+        return encoder.folded(normalise(torch.from_numpy(pixels), encoder.settings)).numpy()
 
 
 def photo(seed: int) -> bytes:

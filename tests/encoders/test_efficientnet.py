@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,11 @@ import pytest
 import torch
 from torch import nn
 
-from plait.encoders.efficientnet import EfficientNet, EfficientNetEncoder, Form
+from plait.encoders.efficientnet import EfficientNet, Form
+from plait.encoders.efficientnet_encoder import EfficientNetEncoder
 from plait.encoders.image import TimmEncoder, create_model, data_config, load_image_encoder
 from plait.encoders.lite import LITES
+from plait.encoders.pixels import normalise
 from plait.errors import EncoderError
 from plait.search.space import Space, Width
 
@@ -66,6 +70,54 @@ def alike(model: nn.Module, size: int, folder: Path) -> None:
     assert opened.encode(pixels(size)[:0]).shape == (0, encoder.dim)
 
 
+def shown(encoder: TimmEncoder, network: Any, size: int) -> torch.Tensor:
+    """What a network in 64 bits makes of `pixels`."""
+    with torch.inference_mode():
+        found: torch.Tensor = network(normalise(torch.from_numpy(pixels(size)), encoder.settings).double())
+    return found
+
+
+def drawn_network(seed: int) -> nn.Module:
+    draws = np.random.default_rng(seed)
+    return TINY.network(
+        {name: values[int(draws.integers(len(values)))] for name, values in TINY.choices.items()}
+    ).build(0)
+
+
+@pytest.mark.parametrize("size", [ODD, EVEN])
+@pytest.mark.parametrize("seed", [None, 0, 1, 8])
+def test_its_graph_answers_as_it_does(seed: int | None, size: int, tmp_path: Path) -> None:
+    """ReLU6 and SiLU, squeeze-and-excitation, every kind of block."""
+    model = create_model("lite0", pretrained=False) if seed is None else drawn_network(seed)
+    encoder, _ = saved(model, size, tmp_path)
+    assert encoder._graph is not None
+    got = torch.from_numpy(encoder.encode(pixels(size))).double()
+    expected = shown(encoder, copy.deepcopy(encoder.model).double(), size)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+    assert encoder.encode(pixels(size)[:0]).shape == (0, encoder.dim)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(encoder)).encode(pixels(size)), got.float().numpy())
+
+
+def test_without_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, settings = saved(create_model("lite0", pretrained=False), ODD, tmp_path)
+    expected = encoder.encode(pixels(ODD))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for other in (TimmEncoder.load(tmp_path, settings), TimmEncoder.open(tmp_path, settings)):
+        found = other.encode(pixels(ODD))
+        assert other._graph is None
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_network_that_is_not_what_its_name_says_has_no_graph() -> None:
+    """Its last strides are 1, which neither its weights nor its name tell."""
+    model = settled(create_model("lite0", pretrained=False, output_stride=16), EVEN)
+    encoder = TimmEncoder(model, data_config(model, EVEN), "net")
+    expected = shown(encoder, copy.deepcopy(model).double(), EVEN)
+    assert encoder._graph is None
+    found = torch.from_numpy(encoder.encode(pixels(EVEN))).double()
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("size", [ODD, EVEN])
 @pytest.mark.parametrize("name", [*LITES, "tf_efficientnetv2_b0", "tf_efficientnetv2_s"])
 def test_it_is_what_timm_computes(name: str, size: int, tmp_path: Path) -> None:
@@ -74,9 +126,7 @@ def test_it_is_what_timm_computes(name: str, size: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_networks_of_a_search(seed: int, tmp_path: Path) -> None:
-    draws = np.random.default_rng(seed)
-    choices = {name: values[int(draws.integers(len(values)))] for name, values in TINY.choices.items()}
-    alike(TINY.network(choices).build(0), ODD, tmp_path / "saved")
+    alike(drawn_network(seed), ODD, tmp_path / "saved")
 
 
 def test_imagenet_weights(tmp_path: Path) -> None:

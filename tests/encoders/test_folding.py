@@ -161,7 +161,7 @@ def test_norms_are_folded_whatever_is_encoded_first(toy_config: Callable[..., Co
     state = torch.get_rng_state()
     many = first.encode(pixels)
     assert torch.equal(torch.get_rng_state(), state)
-    assert first._folded is not first.model
+    assert first.folded is not first.model
     other.encode(pixels[:1])
     np.testing.assert_array_equal(other.encode(pixels), many)
 

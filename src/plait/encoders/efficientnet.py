@@ -1,4 +1,4 @@
-"""EfficientNets run directly: what most runs look at pictures with, opened without the library that trains it.
+"""EfficientNets run directly: what most runs look at pictures with, without the library that trains it.
 
 EfficientNet-Lite, EfficientNetV2 (Tan & Le 2021, arXiv:2104.00298) and what a search finds: stages of convolutions,
 MBConv and Fused-MBConv, squeeze-and-excitation, padded as TensorFlow does it. What a block is, its weights tell;
@@ -8,22 +8,15 @@ those of timm but for rounding.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-
-from plait.config import Precision
-from plait.encoders.base import FromFiles, Modality, computing, fingerprint, in_bf16
-from plait.encoders.pixels import KEYS, Preprocessing, normalise
 
 FOUND = "plait_efficientnet"  # a network of any stages, see `plait.encoders.blocks`
 LITE = re.compile(r"tf_efficientnet_lite[0-4]")
@@ -130,22 +123,22 @@ class EfficientNet:
     def __init__(self, form: Form, weights: Mapping[str, Tensor]):
         self.form = form
         parts = Parts(weights)
-        self._stem, self._head = parts.convolution("conv_stem", "bn1", 2), parts.convolution("conv_head", "bn2", 1)
-        self._blocks = [
+        self.stem, self.head = parts.convolution("conv_stem", "bn1", 2), parts.convolution("conv_head", "bn2", 1)
+        self.blocks = [
             parts.block(name, stride)
             for i, stage_stride in enumerate(form.strides)
             for name, stride in parts.stage(i, stage_stride)
         ]
         if unused := set(weights) - parts.taken:
             raise ValueError(f"no place for {sorted(unused)[0]}")
-        self.dim = int(self._head.bias.numel())
+        self.dim = int(self.head.bias.numel())
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W), normalised -> (B, dim)."""
-        found = self.form.activated(self._stem(pixels))
-        for block in self._blocks:
+        found = self.form.activated(self.stem(pixels))
+        for block in self.blocks:
             found = block(found, self.form)
-        return self.form.activated(self._head(found)).mean((2, 3))
+        return self.form.activated(self.head(found)).mean((2, 3))
 
 
 @dataclass(frozen=True)
@@ -200,65 +193,3 @@ class Parts:
     def _take(self, name: str) -> Tensor:
         self.taken.add(name)
         return self.weights[name]
-
-
-class EfficientNetEncoder(FromFiles):
-    """An EfficientNet that answers from its files; anything else that is asked of it opens the whole model.
-
-    Args:
-        weights: by timm's names. config: timm's ``config.json``. form: of the network.
-        settings: what `TimmEncoder.save` returned. whole: opens the whole model.
-
-    Raises:
-        KeyError, ValueError: its weights do not make such a network.
-    """
-
-    modality: Modality = "image"
-
-    def __init__(
-        self, weights: Mapping[str, Tensor], config: Mapping[str, Any], form: Form, settings: Mapping[str, Any],
-        whole: Callable[[], Any],
-    ):  # fmt: skip
-        super().__init__(whole)
-        self.name, self.architecture = settings["name"], str(config["architecture"])
-        self.precision: Precision = settings.get("precision", "32")
-        self.settings = {key: config["pretrained_cfg"][key] for key in KEYS}
-        self.preprocess = Preprocessing(self.settings)
-        self._network = EfficientNet(form, weights)
-        self.dim = self._network.dim
-        self.parameters = sum(one.numel() for name, one in weights.items() if not name.endswith(STATISTICS))
-        self._device = torch.device("cpu")
-        self._bf16 = in_bf16(self.precision, self._device)
-        self.fingerprint = identity(self.settings, self.architecture, self._bf16, weights)
-
-    @classmethod
-    def read(cls, folder: Path, settings: Mapping[str, Any], whole: Callable[[], Any]) -> EfficientNetEncoder | None:
-        """Open what `TimmEncoder.save` wrote; None where that is no EfficientNet of a known form, or damaged."""
-        from safetensors.torch import load_file
-
-        try:
-            config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-            form = Form.of(config)
-            if form is None or not set(KEYS) <= set(config["pretrained_cfg"]):
-                return None
-            return cls(load_file(folder / "model.safetensors"), config, form, settings, whole)
-        except Exception:  # of three libraries; whoever opens the whole model says what is wrong
-            return None
-
-    @property
-    def size(self) -> int:
-        """Side of the input in pixels."""
-        return int(self.settings["input_size"][-1])
-
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """(B, 3, H, W) uint8 -> (B, dim) float32."""
-        inputs = normalise(torch.from_numpy(pixels), self.settings)
-        with torch.inference_mode(), computing(self._bf16, self._device):
-            features: np.ndarray = self._network(inputs).float().numpy()
-        return features
-
-
-def identity(settings: Mapping[str, Any], architecture: str, bf16: bool, weights: Mapping[str, Tensor]) -> str:
-    """32 hex digits of a timm network, the same of an open one and of its files."""
-    known = {"settings": dict(settings), "name": architecture, **({"precision": "bf16"} if bf16 else {})}
-    return fingerprint(known, weights)

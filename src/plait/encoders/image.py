@@ -13,10 +13,13 @@ import torch
 
 from plait.config import CropMode, ImageConfig, Precision
 from plait.encoders.base import ImageEncoder, Modality, computing, in_bf16, quiet
-from plait.encoders.efficientnet import EfficientNetEncoder, identity
-from plait.encoders.folding import folded
+from plait.encoders.efficientnet import EfficientNet, Form
+from plait.encoders.efficientnet_encoder import EfficientNetEncoder, identity
+from plait.encoders.efficientnet_graph import graph_of
+from plait.encoders.folding import alike, folded
 from plait.encoders.joined import JoinedImageEncoder
 from plait.encoders.lite import LITES, fill, kept_weights
+from plait.encoders.onnx import Graph
 from plait.encoders.pixels import KEYS, Preprocessing, normalise
 from plait.encoders.remembered import REMEMBERED, remembered
 from plait.errors import EncoderError, did_you_mean, setting
@@ -71,13 +74,36 @@ class TimmEncoder:
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(B, 3, H, W) uint8 -> (B, dim) float32."""
+        if self._graph is not None:
+            return self._graph({"pixels": pixels})
         inputs = normalise(torch.from_numpy(pixels).to(self.device), self.settings)
         with torch.inference_mode(), computing(self._bf16, self.device):
-            features: np.ndarray = self._folded(inputs).float().cpu().numpy()
+            features: np.ndarray = self.folded(inputs).float().cpu().numpy()
         return features
 
     @cached_property
-    def _folded(self) -> torch.nn.Module:
+    def _graph(self) -> Graph | None:
+        """An EfficientNet's, on a processor, in 32 bits."""
+        if self.device.type != "cpu" or self._bf16:
+            return None
+        form = Form.of({"architecture": self.architecture, "model_args": getattr(self.model, "network", None)})
+        try:
+            graph = None if form is None else graph_of(EfficientNet(form, self.model.state_dict()), self.settings)
+        except (KeyError, ValueError):  # it was built in another way than its name says
+            return None
+        return graph if graph is not None and self._is_like(graph) else None
+
+    def _is_like(self, graph: Graph) -> bool:
+        """Whether it answers as the network does."""
+        draws = torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (2, *self.settings["input_size"]), generator=draws, dtype=torch.uint8)
+        with torch.inference_mode():
+            wanted = self.model(normalise(pixels, self.settings))
+        return alike(wanted, torch.from_numpy(graph({"pixels": pixels.numpy()})))
+
+    @cached_property
+    def folded(self) -> torch.nn.Module:
+        """The network with its norms folded in."""
         example = torch.rand(2, *self.settings["input_size"], generator=torch.Generator().manual_seed(0))
         return folded(self.model, example.to(self.device, memory_format=torch.channels_last))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,19 +19,28 @@ MODEL, SETTINGS, TOKENIZER = "model.onnx", "preprocessing.json", "tokenizer.json
 
 
 class Graph:
-    """An ONNX graph with one output; called with its named inputs."""
+    """An ONNX graph with one output; called with its named inputs.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Args:
+        source: a file, or what it would hold. threads: to run on; 0: one for each core.
+    """
+
+    def __init__(self, source: Path | bytes, threads: int = 0):
+        self.source, self.threads = source, threads
         try:
             import onnxruntime as ort
         except ImportError:
             raise EncoderError("an exported run needs ONNX Runtime; pip install 'plait[onnx]'") from None
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        options.intra_op_num_threads = threads
+        given = source if isinstance(source, bytes) else str(source)
+        self.session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         (self.output,) = self.session.get_outputs()
         self.inputs = {one.name for one in self.session.get_inputs()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Graph, (self.source, self.threads)
 
     def __call__(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         given = {name: value for name, value in inputs.items() if name in self.inputs}
@@ -46,7 +55,7 @@ class _OnnxEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Names graph, tokenizer and preprocessing."""
-        folder = self.graph.path.parent
+        folder = cast(Path, self.graph.source).parent
         digests = {file.name: digest(file) for file in sorted(folder.iterdir()) if file.is_file()}
         return fingerprint({"part": self.part, "files": digests}, {})
 

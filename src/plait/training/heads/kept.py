@@ -20,7 +20,7 @@ from plait.files import replacing
 from plait.processes import count
 from plait.progress import say
 
-FORM = 3  # raised when the same rows and settings are fitted otherwise
+FORM = 4  # raised when the same rows and settings are fitted otherwise
 Tensors = dict[str, Tensor]
 Facts = dict[str, Any]
 
