@@ -34,6 +34,8 @@ class Graph:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads
+        # Threads that wait actively gain nothing here, and take their time from whoever else computes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         given = source if isinstance(source, bytes) else str(source)
         self.session = ort.InferenceSession(given, options, providers=["CPUExecutionProvider"])
         (self.output,) = self.session.get_outputs()
