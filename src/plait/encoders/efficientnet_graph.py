@@ -1,6 +1,6 @@
 """An EfficientNet as an ONNX graph, written down without tracing it.
 
-In 32 bits on a processor ONNX Runtime looks at pictures two to three times as fast as PyTorch (`benchmarks.suite`), and
+In 32 bits on a processor ONNX Runtime looks at pictures faster than PyTorch (`benchmarks.suite` says by how much), and
 sees the same but for rounding.
 """
 

@@ -121,9 +121,9 @@ def fit_calibration(logits: Tensor, targets: Tensor, log_prior: Tensor, weights:
         return Calibration()
     share, mine = weights.double() / weights.double().sum(), log_prior[targets].double()
     rows, unsure = _Rows.of(logits, targets), (unsureness(logits) - MIDDLE).double()
-    begin = torch.tensor([0.0, 0.0, NOISE]).double()
-    begin[2] = begin[2].logit()
-    pulls = torch.tensor([PULL, LEVEL, 1.0]).double() / len(targets)
+    begin = torch.tensor([0.0, 0.0, math.log(NOISE / (1 - NOISE))], dtype=torch.float64)
+    pulls = torch.tensor([PULL, LEVEL, 1.0], dtype=torch.float64) / len(targets)
+    by = torch.stack([-torch.ones_like(unsure), unsure])  # the log of the sharpness by temperature and slope
 
     def loss(point: Tensor) -> Derivatives:
         said, slope, bend = rows.said((point[1] * unsure - point[0]).exp())
@@ -133,17 +133,12 @@ def fit_calibration(logits: Tensor, targets: Tensor, log_prior: Tensor, weights:
         either = told * (1 - told)
         away = point - begin
         value = (pulls / 2 * away**2).sum() - share @ mixed
-        # by what the sharpness is the exponential of, and by the logit of the noise
-        first = torch.stack([told * slope, 1 - told - noise])
-        both, last = -either * slope, either - noise * (1 - noise)
-        second = either * slope**2 + told * bend
-        by = torch.stack([-torch.ones_like(unsure), unsure])  # the former by the first two parameters
-        gradient = torch.cat([by @ (share * first[0]), (share @ first[1])[None]])
-        cross = by @ (share * both)
+        # Of the log-probabilities, by the log of the sharpness and by the logit of the noise.
+        gradient = torch.cat([by @ (share * told * slope), (share @ (1 - told - noise))[None]])
         hessian = torch.zeros(3, 3, dtype=torch.float64)
-        hessian[:2, :2] = (by * (share * second)) @ by.T
-        hessian[:2, 2] = hessian[2, :2] = cross
-        hessian[2, 2] = share @ last
+        hessian[:2, :2] = (by * (share * (either * slope**2 + told * bend))) @ by.T
+        hessian[:2, 2] = hessian[2, :2] = by @ (share * -either * slope)
+        hessian[2, 2] = share @ (either - noise * (1 - noise))
         return value.item(), pulls * away - gradient, torch.diag(pulls) - hessian
 
     log_temperature, slope, noise = minimise(loss, begin).tolist()
