@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -132,6 +132,16 @@ class EfficientNet:
         if unused := set(weights) - parts.taken:
             raise ValueError(f"no place for {sorted(unused)[0]}")
         self.dim = int(self.head.bias.numel())
+
+    @classmethod
+    def of(cls, model: nn.Module) -> EfficientNet | None:
+        """A timm model without its classifier; None where it is no EfficientNet of a known form."""
+        architecture = str(model.pretrained_cfg["architecture"])  # type: ignore[index]
+        form = Form.of({"architecture": architecture, "model_args": getattr(model, "network", None)})
+        try:
+            return None if form is None else cls(form, model.state_dict())
+        except (KeyError, ValueError):  # it was built in another way than its name says
+            return None
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W), normalised -> (B, dim)."""

@@ -13,7 +13,7 @@ import torch
 
 from plait.config import CropMode, ImageConfig, Precision
 from plait.encoders.base import ImageEncoder, Modality, computing, in_bf16, quiet
-from plait.encoders.efficientnet import EfficientNet, Form
+from plait.encoders.efficientnet import EfficientNet
 from plait.encoders.efficientnet_encoder import EfficientNetEncoder, identity
 from plait.encoders.efficientnet_graph import graph_of
 from plait.encoders.folding import alike, folded
@@ -84,13 +84,8 @@ class TimmEncoder:
     @cached_property
     def _graph(self) -> Graph | None:
         """An EfficientNet's, on a processor, in 32 bits."""
-        if self.device.type != "cpu" or self._bf16:
-            return None
-        form = Form.of({"architecture": self.architecture, "model_args": getattr(self.model, "network", None)})
-        try:
-            graph = None if form is None else graph_of(EfficientNet(form, self.model.state_dict()), self.settings)
-        except (KeyError, ValueError):  # it was built in another way than its name says
-            return None
+        network = None if self.device.type != "cpu" or self._bf16 else EfficientNet.of(self.model)
+        graph = None if network is None else graph_of(network, self.settings)
         return graph if graph is not None and self._is_like(graph) else None
 
     def _is_like(self, graph: Graph) -> bool:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plait.encoders.efficientnet import EfficientNet
+from plait.encoders.efficientnet_graph import written
 from plait.encoders.folding import folded
 from plait.encoders.image import TimmEncoder
 from plait.encoders.onnx import Graph
@@ -35,11 +37,22 @@ TALKERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # the exporte
 
 
 def image_graph(encoder: TimmEncoder, path: Path) -> None:
-    """``pixels`` (B, 3, H, W) uint8 -> ``vectors`` (B, D) float32, normalisation and folded batch norms within."""
+    """``pixels`` (B, 3, H, W) uint8 -> ``vectors`` (B, D) float32, normalisation and folded batch norms within.
+
+    An EfficientNet's is written down, any other network's traced.
+    """
     size = encoder.settings["input_size"]
     pixels = torch.randint(0, 256, (ROWS, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    model = folded(_on_cpu(encoder.model), normalise(pixels, encoder.settings))
-    write(_Pixels(model, encoder.settings), {"pixels": pixels}, path, {"pixels": ("batch",)})
+    inputs, model = {"pixels": pixels}, _on_cpu(encoder.model)
+    network = EfficientNet.of(model)
+    if network is None:
+        model = folded(model, normalise(pixels, encoder.settings))
+        write(_Pixels(model, encoder.settings), inputs, path, {"pixels": ("batch",)})
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(written(network, encoder.settings))
+    with torch.inference_mode():
+        _check(path, inputs, _Pixels(model, encoder.settings)(pixels).numpy())
 
 
 def text_graph(encoder: SentenceEncoder, path: Path) -> None:
@@ -94,6 +107,11 @@ def write(module: nn.Module, inputs: Inputs, path: Path, axes: Mapping[str, tupl
                 f"{type(module).__name__.lstrip('_')}: no ONNX graph can be made of it ({reason})"
             ) from error
     inline(path)
+    _check(path, inputs, wanted)
+
+
+def _check(path: Path, inputs: Inputs, wanted: np.ndarray) -> None:
+    """Raise RunError where a graph answers otherwise than what it was made from."""
     found = Graph(path)({name: value.numpy() for name, value in inputs.items()})
     worst = float(np.abs(found - wanted).max())
     if not worst <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
