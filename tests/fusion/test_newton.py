@@ -67,3 +67,17 @@ def test_steps_are_bounded() -> None:
     minimise(hill, torch.zeros(1), limit=7)
     assert len(taken) == 8
     assert max(float((b - a).abs()) for a, b in pairwise(taken)) <= 2.0
+
+
+def test_a_fall_lost_in_rounding_stops_no_step() -> None:
+    """A value near 1.6 in 32 bits says nothing of a fall of 1e-7; the gradient knows better."""
+    values = []
+
+    def rounded(point: Tensor) -> Derivatives:
+        away = point + 0.02
+        values.append(1.6 + 0.75 * float(away**2) + 0.5 * float(away**3) + (1.2e-7 if len(values) == 2 else 0))
+        return values[-1], 1.5 * away + 1.5 * away**2, (1.5 + 3 * away).reshape(1, 1)
+
+    assert minimise(rounded, torch.zeros(1)).item() == pytest.approx(-0.02, abs=1e-6)
+    assert values[2] > values[1]
+    assert len(values) == 3

@@ -16,6 +16,7 @@ Derivatives = tuple[float, Tensor, Tensor]  # value, gradient (P,), Hessian (P, 
 ARMIJO = 1e-4  # how much of the promised fall a step must give
 FARTHEST = 2.0  # length of a step
 TRIES = 20  # halvings of one step, at most
+ROUNDING = 1e-7  # of a value, by which one of numbers in 32 bits may be off
 
 
 def minimise(
@@ -31,7 +32,7 @@ def minimise(
             break
         for _ in range(TRIES):
             found = function(point + step)
-            if found[0] <= value - ARMIJO * fall:
+            if found[0] <= value - ARMIJO * fall + ROUNDING * abs(value):
                 break
             step, fall = step / 2, fall / 2
         else:
