@@ -21,7 +21,7 @@ def test_the_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
     assert "rows=400" in block
     names: dict[str, object] = {}
-    exec(block.replace("rows=400", "rows=160"), names)  # the README's own code
+    exec(block.replace("rows=400", "rows=96"), names)  # the README's own code
     assert len(names["labels"]) == 5  # type: ignore[arg-type]
     assert names["probabilities"].shape == (5, 16)  # type: ignore[attr-defined]
     assert names["same"].labels == names["classifier"].classes_.tolist()  # type: ignore[attr-defined]

@@ -312,7 +312,10 @@ def test_a_tuned_encoder_keeps_the_pooling_of_its_folder(
 FAMILIES = [("llama", ("text.train.lora=4", f"text.prompt={json.dumps(ANGLE_PROMPT)}")), ("uae", ()), ("roberta", ())]
 
 
-@pytest.mark.parametrize(("kind", "overrides"), [*FAMILIES, ("modernbert", ()), ("gpt2", ("text.train.lora=4",))])
+MORE = [pytest.param("modernbert", (), marks=pytest.mark.slow), ("gpt2", ("text.train.lora=4",))]
+
+
+@pytest.mark.parametrize(("kind", "overrides"), [*FAMILIES, *MORE])
 def test_every_family_is_tuned_saved_and_opened_again(
     folders: dict[str, Path], kind: str, overrides: tuple[str, ...], tmp_path: Path
 ) -> None:

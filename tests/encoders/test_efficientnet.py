@@ -118,7 +118,7 @@ def test_a_network_that_is_not_what_its_name_says_has_no_graph() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
-@pytest.mark.parametrize("size", [ODD, EVEN])
+@pytest.mark.parametrize("size", [ODD, pytest.param(EVEN, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*LITES, "tf_efficientnetv2_b0", "tf_efficientnetv2_s"])
 def test_it_is_what_timm_computes(name: str, size: int, tmp_path: Path) -> None:
     alike(create_model(name, pretrained=False), size, tmp_path / "saved")

@@ -24,7 +24,7 @@ import plait
 from plait.cli import app
 from plait.config import Config
 from plait.data.pairs import Pairs
-from plait.encoders.image import TimmEncoder
+from plait.encoders.image import TimmEncoder, data_config, save_timm
 from plait.encoders.text import SentenceEncoder
 from plait.errors import RunError
 from plait.export.write import export
@@ -32,6 +32,7 @@ from plait.features.store import FeatureStore
 from plait.inference.engine import Item
 from plait.pipeline.classifier import Classifier
 from plait.runs.open import load
+from plait.search.space import Space, Width
 from toys import picture
 
 ROOT = Path(__file__).parents[2]
@@ -58,8 +59,18 @@ def loud(config: Config, pairs: Pairs) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def fitted(toy_config: Callable[..., Config], drawn: Pairs) -> Classifier:
-    return loud(toy_config("model=late", "head.late=stacking"), drawn)
+def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network whose graph is written down; the toy of other tests has one that is traced."""
+    space = Space((32,), {"tiny": Width(8, (8, 8, 8, 8, 16, 16), 16)})
+    model = space.network({name: values[0] for name, values in space.choices.items()}).build(0)
+    folder = tmp_path_factory.mktemp("efficientnet")
+    save_timm(model, data_config(model, 32), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(toy_config: Callable[..., Config], efficientnet: Path, drawn: Pairs) -> Classifier:
+    return loud(toy_config("model=late", "head.late=stacking", f"image.model=local-dir:{efficientnet}"), drawn)
 
 
 @pytest.fixture(scope="module")

@@ -222,7 +222,7 @@ def test_models_are_calibrated_on_validation_rows(model: str, kind: str) -> None
         assert F.cross_entropy(out * factor, val).item() > loss
 
 
-@pytest.mark.parametrize("rows", [20, 60, 160])
+@pytest.mark.parametrize("rows", [20, 60, pytest.param(160, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("right", [0.6, 1.0])
 def test_few_rows_bring_no_temperature_to_its_bound(rows: int, right: float) -> None:
     """Not even where the experts are always right, in and out of fold."""
