@@ -52,7 +52,8 @@ class Copies(nn.Module):
 class AdamW:
     """Decoupled weight decay (Loshchilov & Hutter 2019), on all parameters as one vector.
 
-    PyTorch's own would import a compiler, which takes longer than most trainings of a head.
+    By the operation that PyTorch's own ends in: `torch.optim` would import a compiler, which takes longer than most
+    trainings of a head.
 
     Args:
         parameters: float32 on one device; they become views of `weights`.
@@ -61,9 +62,10 @@ class AdamW:
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float):
         found = list(parameters)
-        self.decay, self.steps = decay, 0
+        self.decay = decay
         self.weights = torch.cat([one.detach().flatten() for one in found])
         self._gradient, self._mean, self._square = (torch.zeros_like(self.weights) for _ in range(3))
+        self.steps, self._steps = 0, torch.zeros((), device=self.weights.device)
         sizes = [one.numel() for one in found]
         parts = (torch.split(whole, sizes) for whole in (self.weights, self._gradient))
         for one, weight, gradient in zip(found, *parts, strict=True):
@@ -75,12 +77,12 @@ class AdamW:
         loss.backward()  # type: ignore[no-untyped-call]
         add_up(self._gradient)
         self.steps += 1
+        self._steps.fill_(self.steps)
         first, second = BETAS
-        self._mean.lerp_(self._gradient, 1 - first)
-        self._square.mul_(second).addcmul_(self._gradient, self._gradient, value=1 - second)
-        size = (self._square / (1 - second**self.steps)).sqrt_().add_(EPSILON)
-        self.weights.mul_(1 - lr * self.decay)
-        self.weights.addcdiv_(self._mean, size, value=-lr / (1 - first**self.steps))
+        torch._fused_adamw_(
+            [self.weights], [self._gradient], [self._mean], [self._square], [], [self._steps], lr=lr,
+            beta1=first, beta2=second, weight_decay=self.decay, eps=EPSILON, amsgrad=False, maximize=False,
+        )  # fmt: skip
 
 
 class Schedule:
