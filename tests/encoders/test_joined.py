@@ -13,6 +13,7 @@ from PIL import Image
 
 from plait.config import Config, ImageConfig, configure
 from plait.data.pairs import Pairs
+from plait.encoders.base import ImageEncoder
 from plait.encoders.image import TimmEncoder, kept_image_encoder, load_image_encoder
 from plait.encoders.joined import JoinedImageEncoder
 from plait.encoders.pair import EncoderPair
@@ -28,6 +29,7 @@ from plait.runs.open import load
 from toys import make_image_folder
 
 Config_ = Callable[..., Config]
+Encode = Callable[[np.ndarray], np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +183,82 @@ def test_what_one_cannot_read_none_can(members: list[TimmEncoder], tmp_path: Pat
     assert pixels is not None
     np.testing.assert_allclose(found.vectors[0], joined.encode(pixels[None])[0], rtol=1e-5, atol=1e-5)
     assert encode_images(joined, pairs, FeatureStore(tmp_path)).encoded == 0
+
+
+def watched(members: list[TimmEncoder], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sides in pixels of the networks that are asked for features of more than one picture, as they are asked."""
+    asked: list[str] = []
+    for one in members:
+
+        def encode(
+            pixels: np.ndarray, one: TimmEncoder = one, real: Callable[..., np.ndarray] = one.encode
+        ) -> np.ndarray:
+            asked.extend([str(one.size)] if len(pixels) > 1 else [])
+            return real(pixels)
+
+        monkeypatch.setattr(one, "encode", encode)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> list[TimmEncoder]:
+    """Two networks that look at the same pixels, and one of smaller ones."""
+    folder = tmp_path_factory.mktemp("alike")
+    names = [f"local-dir:{make_image_folder(folder / str(i), i, side)}" for i, side in enumerate((48, 48, 32))]
+    return [load_image_encoder(ImageConfig(model=one, precision="32")) for one in names]
+
+
+def test_what_a_network_has_seen_it_sees_no_more(
+    alike: list[TimmEncoder], drawn: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, small = alike
+    kinds = ([first, second, small], [second, first], [small, second], [second, second])
+    wanted = [encode_images(JoinedImageEncoder(some), drawn, workers=0).vectors for some in kinds]
+    asked, store = watched(alike, monkeypatch), FeatureStore(tmp_path)
+
+    def see(encoder: ImageEncoder, pairs: Pairs = drawn) -> tuple[set[str], int, np.ndarray]:
+        asked.clear()
+        found = encode_images(encoder, pairs, store, workers=0)
+        return set(asked), found.encoded, found.vectors
+
+    few = drawn.select(range(20))
+    new = [len({value for value in rows.image_hashes[0] if value is not None}) for rows in (few, drawn)]
+    assert see(first, few)[:2] == ({"48"}, new[0])
+    networks, encoded, found = see(JoinedImageEncoder(kinds[0]))
+    assert (networks, encoded) == ({"48", "32"}, new[1])
+    np.testing.assert_allclose(found, wanted[0], atol=1e-5)
+    for some, vectors in ((kinds[1], wanted[1]), (kinds[3], wanted[3])):
+        networks, encoded, found = see(JoinedImageEncoder(some))
+        assert (networks, encoded) == (set(), 0)
+        np.testing.assert_allclose(found, vectors, atol=1e-5)
+    assert see(second)[1] == 0
+    # Of the same picture it has other pixels beside a larger one than by itself.
+    assert see(small)[:2] == ({"32"}, new[1])
+    np.testing.assert_allclose(see(JoinedImageEncoder(kinds[2]))[2], wanted[2], atol=1e-5)
+
+
+def test_costs_of_networks_measured_one_by_one_add_up(
+    alike: list[TimmEncoder], drawn: Pairs, store: FeatureStore
+) -> None:
+    first, second, _ = alike
+    both = JoinedImageEncoder([first, second])
+    encode_images(first, drawn, store, workers=0)
+    assert store.costs.of(both) is None
+    encode_images(both, drawn, store, workers=0)
+    one, other, found = (store.costs.of(encoder) for encoder in (first, second, both))
+    assert one is not None
+    assert other is not None
+    assert found == one + other
+
+
+def test_a_closed_one_knows_which_pixels_it_takes(two: str, drawn: Pairs, tmp_path: Path) -> None:
+    configs, store = ImageConfig(model=two, precision="32").members, FeatureStore(tmp_path)
+    opened = encode_images(kept_image_encoder(configs, "cpu", tmp_path), drawn, store, workers=0)
+    closed = kept_image_encoder(configs, "cpu", tmp_path)
+    found = encode_images(closed, drawn, store)
+    assert not any(one.is_open for one in closed.members)  # type: ignore[attr-defined]
+    assert found.encoded == 0
+    np.testing.assert_array_equal(found.vectors, opened.vectors)
 
 
 def test_names_of_the_configuration() -> None:

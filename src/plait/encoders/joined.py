@@ -15,7 +15,7 @@ import numpy as np
 
 from plait.encoders.base import ImageEncoder, Modality, fingerprint
 from plait.encoders.kinds import IMAGE, load_kind
-from plait.encoders.pixels import Preprocessing, resampling
+from plait.encoders.pixels import KEYS, Preprocessing, resampling
 from plait.errors import EncoderError, setting
 
 KIND = "joined"
@@ -69,6 +69,12 @@ class JoinedImageEncoder:
                 )
         return max((one.preprocess for one in self.members), key=lambda one: one.size)
 
+    @cached_property
+    def parts(self) -> list[ImageEncoder]:
+        """Encoders of the same pixels whose features stand side by side: members, or `Smaller` ones."""
+        pixels = _pixels(self.preprocess)
+        return [one if _pixels(one.preprocess) == pixels else Smaller(one, self.preprocess) for one in self.members]
+
     @property
     def size(self) -> int:
         """Side of the largest input in pixels."""
@@ -81,7 +87,7 @@ class JoinedImageEncoder:
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """(B, 3, H, W) uint8 -> (B, dim) float32."""
-        return np.concatenate([one.encode(seen_by(one, pixels)) for one in self.members], axis=1)
+        return np.concatenate([one.encode(pixels) for one in self.parts], axis=1)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write each member to a folder of its own below."""
@@ -101,16 +107,48 @@ class JoinedImageEncoder:
         return cls([load_kind(IMAGE, folder / str(i), one, device) for i, one in enumerate(part["members"])])
 
 
-def seen_by(encoder: ImageEncoder, pixels: np.ndarray) -> np.ndarray:
-    """Pixels (B, 3, H, W) uint8 as an encoder of the same or a smaller input takes them."""
-    height, width = encoder.preprocess.size
-    if pixels.shape[2:] == (height, width):
-        return pixels
-    from PIL import Image
+class Smaller:
+    """An encoder that looks at the pixels of another one, made smaller, or cut out in its way.
 
-    filter_ = resampling(encoder.preprocess.settings)
-    smaller = (Image.fromarray(one.transpose(1, 2, 0)).resize((width, height), filter_) for one in pixels)
-    return np.stack([np.asarray(one).transpose(2, 0, 1) for one in smaller])
+    Args:
+        whole: an encoder of an input of the same side, or a smaller one. preprocess: of the other one.
+    """
+
+    modality: Modality = "image"
+
+    def __init__(self, whole: ImageEncoder, preprocess: Preprocessing):
+        self.whole, self.preprocess = whole, preprocess
+        self.name, self.dim, self.size = whole.name, whole.dim, preprocess.size[-1]
+        known = {"kind": "smaller", "whole": whole.fingerprint, "pixels": _pixels(preprocess)}
+        self.fingerprint = fingerprint(known, {})
+
+    @property
+    def parameters(self) -> int:
+        """How many the network has."""
+        found: int = self.whole.parameters  # type: ignore[attr-defined]
+        return found
+
+    def encode(self, pixels: np.ndarray) -> np.ndarray:
+        """(B, 3, H, W) uint8 -> (B, dim) float32."""
+        height, width = self.whole.preprocess.size
+        if pixels.shape[2:] != (height, width):
+            from PIL import Image
+
+            filter_ = resampling(self.whole.preprocess.settings)
+            smaller = (Image.fromarray(one.transpose(1, 2, 0)).resize((width, height), filter_) for one in pixels)
+            pixels = np.array([np.asarray(one).transpose(2, 0, 1) for one in smaller], np.uint8)
+            pixels = pixels.reshape(-1, 3, height, width)
+        return self.whole.encode(pixels)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the encoder itself."""
+        return self.whole.save(folder)
+
+
+def _pixels(preprocess: Preprocessing) -> dict[str, Any]:
+    """What decides which pixels an encoder looks at, however it scales their values."""
+    found = {key: preprocess.settings[key] for key in KEYS if key not in ("mean", "std")}
+    return {**found, "input_size": list(found["input_size"])}
 
 
 def by_folder(encoder: ImageEncoder | None) -> dict[str, ImageEncoder]:

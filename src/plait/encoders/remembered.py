@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from plait.encoders.base import Encoder, Modality, fingerprint
+from plait.encoders.pixels import Preprocessing
 from plait.files import digest, read_json, write_json
 from plait.progress import say
 
 REMEMBERED = "opened"  # folder of the store
-FORM = 2  # raised when the same files and settings get another fingerprint
+FORM = 3  # raised when the same files and settings get another fingerprint
 LIBRARIES = ("torch", "timm", "transformers", "sentence-transformers")
 
 
@@ -21,7 +22,7 @@ class Remembered:
     """What is known of an encoder without opening it; anything else opens it.
 
     Args:
-        facts: its ``dim`` and ``fingerprint``, as `remembered` noted them.
+        facts: its ``dim``, ``fingerprint`` and, of an image encoder, preprocessing, as `remembered` noted them.
         open_: opens it.
     """
 
@@ -30,6 +31,8 @@ class Remembered:
     def __init__(self, modality: Modality, name: str, facts: Mapping[str, Any], open_: Callable[[], Any]):
         self.modality, self.name = modality, name
         self.dim, self.fingerprint = int(facts["dim"]), str(facts["fingerprint"])
+        if facts["pixels"] is not None:
+            self.preprocess = Preprocessing(facts["pixels"])
         self._open, self._opened = open_, None
 
     def __getattr__(self, attribute: str) -> Any:
@@ -65,6 +68,7 @@ def remembered(store: Path, weights: Path | None, settings: Mapping[str, Any], o
     encoder: Encoder = open_()
     if weights is not None and weights.exists():
         facts = {key: getattr(encoder, key) for key in ("modality", "name", "dim", "fingerprint")}
+        facts["pixels"] = getattr(getattr(encoder, "preprocess", None), "settings", None)
         _write(_note(store, weights, settings), facts)
     return encoder
 

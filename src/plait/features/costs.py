@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.encoders.base import Encoder
+from plait.encoders.joined import JoinedImageEncoder
 from plait.errors import EncoderError
 from plait.files import read_json, write_json
 
@@ -71,7 +72,12 @@ class Costs:
 
     def of(self, encoder: Encoder) -> Cost | None:
         """What an encoder costs on this machine; None where that was never measured."""
-        return self._now.get(encoder.fingerprint) or self._kept(encoder.fingerprint)
+        found = self._now.get(encoder.fingerprint) or self._kept(encoder.fingerprint)
+        if found is None and isinstance(encoder, JoinedImageEncoder):  # of networks that were measured one by one
+            parts = [self.of(one) for one in encoder.parts]
+            known = [one for one in parts if one is not None]
+            return sum(known[1:], known[0]) if len(known) == len(parts) else None
+        return found
 
     @contextlib.contextmanager
     def measured(

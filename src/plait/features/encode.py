@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from plait.config import ImageConfig
-from plait.data.images import DECODING, ImageRef, image_ref, open_image
+from plait.data.images import ImageRef, image_ref, open_image
 from plait.data.pairs import Pairs
 from plait.data.unreadable import Problem, Tally, problems_of
 from plait.encoders.base import ImageEncoder, TextEncoder
@@ -23,6 +23,7 @@ from plait.encoders.pair import EncoderPair
 from plait.features.costs import evenly
 from plait.features.gather import Cache, Memory, gather
 from plait.features.store import FLUSH_ROWS, FeatureStore
+from plait.features.tables import Tables
 from plait.processes import mine, wait
 from plait.progress import bar
 
@@ -95,25 +96,26 @@ def encode_images(
     hashes, opened = pairs.image_hashes
     reasons = dict(opened)
     first_row = {value: row for row, value in reversed(list(enumerate(hashes))) if value is not None}
-    table = f"{encoder.fingerprint}-{DECODING}"
-    cache: Cache = store.table(table, encoder.name) if store is not None else Memory(len(first_row), encoder.dim)
-    new = sorted(first_row[value] for value in cache.missing(list(first_row)) if not cache.shared or mine(value))
-    single = partial(_single_images, encoder, pairs, new)
-    with _timed(store, encoder, len(new), single), bar("encode images", len(new)) as advance:
-        for chunk in _encoded_chunks(encoder, pairs, new, batch, workers):
-            values = [hashes[row] for row in chunk.rows]
-            cache.append([v for v in values if v is not None], chunk.vectors, chunk.reasons)
-            advance(len(chunk.rows))
-    if cache.shared:
+    tables, encoded = Tables(encoder, store, len(first_row)), 0
+    for one in tables.lacking(list(first_row)):
+        new = sorted(first_row[value] for value in one.hashes if not tables.shared or mine(value))
+        single = partial(_single_images, one.encoder, pairs, new)
+        with _timed(store, one.encoder, len(new), single), bar("encode images", len(new)) as advance:
+            for chunk in _encoded_chunks(one.encoder, pairs, new, batch, workers):
+                values = [value for row in chunk.rows if (value := hashes[row]) is not None]
+                tables.append(one.encoder, values, chunk.vectors, chunk.reasons)
+                advance(len(chunk.rows))
+        encoded += len(new)
+    if tables.shared:
         wait()
-        cache.renew()
-    known = cache.problems()
+        tables.renew()
+    known = tables.problems()
     reasons.update({row: known[value] for row, value in enumerate(hashes) if value is not None and value in known})
     present = np.array([value is not None for value in hashes], bool)
     present[list(reasons)] = False
     readable = [value if ok else None for value, ok in zip(hashes, present, strict=True)]
-    vectors = gather([(cache, encoder.dim)], readable, store)
-    return Features(vectors, present, len(new), time.perf_counter() - start, problems_of(pairs, reasons))
+    vectors = gather(tables.columns, readable, store)
+    return Features(vectors, present, encoded, time.perf_counter() - start, problems_of(pairs, reasons))
 
 
 def encode(
