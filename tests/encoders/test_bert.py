@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import BertModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import BertConfig, BertModel
 
 from plait.config import Config
-from plait.encoders.bert import Bert, BertEncoder
+from plait.encoders.bert import Bert, BertEncoder, Form
+from plait.encoders.bert_graph import written
+from plait.encoders.onnx import Graph
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import MINILM_PACKAGE, SentenceEncoder, load_sentence_encoder
 from plait.errors import EncoderError
@@ -65,6 +69,28 @@ def test_length_one_vectors(toy_config: Callable[..., Config], text_folder: Path
     vectors = opened.encode(TEXTS)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(vectors, peer(tmp_path / "unit", TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [False, True])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_its_graph_answers_as_it_does(pooling: str, unit: bool) -> None:
+    """Three layers and two heads; rows of unlike length, padded with tokens that are not 0."""
+    pytest.importorskip("onnxruntime")
+    config = BertConfig(vocab_size=50, hidden_size=12, num_hidden_layers=3, num_attention_heads=2, intermediate_size=20,
+                        max_position_embeddings=9)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        weights = {name: torch.randn(one.shape) for name, one in BertModel(config).named_parameters()}
+    network = Bert(Form(3, 2, 1e-12, pooling, unit), weights, Tokenizer(WordLevel()), None)
+    graph = Graph(written(network))
+    rows = np.random.default_rng(0).integers(0, 50, (4, 9))
+    lengths = [9, 1, 4, 6]
+    mask = (np.arange(9) < np.array(lengths)[:, None]).astype(np.int64)
+    found = graph({"input_ids": rows, "attention_mask": mask})
+    for row, length, vector in zip(rows, lengths, found, strict=True):
+        expected = network.form.vectors(weights, torch.from_numpy(row[None, :length]))
+        np.testing.assert_allclose(vector, expected[0].numpy(), atol=1e-5)
+    assert np.abs(found[0] - found[1]).max() > 0.05
 
 
 def test_a_text_alone_is_as_among_others(toy_config: Callable[..., Config], text_folder: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,8 +27,11 @@ from plait.cli import app
 from plait.config import Config
 from plait.data.pairs import Pairs
 from plait.encoders.image import TimmEncoder, data_config, save_timm
-from plait.encoders.text import SentenceEncoder
+from plait.encoders.onnx import Graph
+from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import RunError
+from plait.export import graphs
+from plait.export.graphs import text_graph
 from plait.export.write import export
 from plait.features.store import FeatureStore
 from plait.inference.engine import Item
@@ -130,6 +135,26 @@ def test_prompts_and_long_texts(prompt: str, toy_config: Callable[..., Config], 
     pairs = Pairs.from_columns(texts=["soup", "red bean soup " * 20, "ramen with egg and noodles and much more to say"])
     found = load(tmp_path / "out").predict_proba(pairs)
     np.testing.assert_allclose(found, classifier.predict_proba(pairs), atol=1e-5)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_transformer_is_written_down_or_traced(
+    traced: bool, toy_config: Callable[..., Config], text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain BERT is written down; one of other activations is traced."""
+    folder = tmp_path / "text"
+    shutil.copytree(text_folder, folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | ({"hidden_act": "relu"} if traced else {})), "utf-8")
+    exporter, calls = torch.onnx.export, list[str]()
+    monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: calls.append("") or exporter(*args, **options))
+    encoder = load_sentence_encoder(str(folder), toy_config().text)
+    text_graph(encoder, tmp_path / "model.onnx")
+    assert bool(calls) is traced
+    texts = ["soup", "red bean soup with egg", "a bowl of ramen and more"]
+    tokens = encoder.model.tokenizer(texts, padding=True, return_tensors="np")
+    found = Graph(tmp_path / "model.onnx")({name: tokens[name] for name in ("input_ids", "attention_mask")})
+    np.testing.assert_allclose(found, encoder.encode(texts), atol=1e-5)
 
 
 def test_one_by_one_as_in_a_table(fitted: Classifier, exported: Path) -> None:
@@ -242,10 +267,12 @@ def test_what_is_refused(fitted: Classifier, exported: Path, tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_large_weights_lie_beside_their_graph(
-    fitted: Classifier, drawn: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What does not fit into one file of 2 GB; here, of none at all."""
     monkeypatch.setattr("onnx.checker.MAXIMUM_PROTOBUF", 0)
+    monkeypatch.setattr(graphs, "WHOLE", 0)
+    fitted = loud(toy_config("model=late"), drawn)
     export(fitted.engine_, tmp_path / "out")
     beside = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.data")}
     assert {"image/model.onnx.data", "text-0/model.onnx.data"} <= beside
@@ -255,8 +282,6 @@ def test_large_weights_lie_beside_their_graph(
 
 
 def test_a_damaged_graph(exported: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(exported, tmp_path / "copy")
     graph = tmp_path / "copy" / "head.onnx"
     graph.write_bytes(graph.read_bytes()[:-20])

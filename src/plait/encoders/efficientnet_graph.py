@@ -7,7 +7,6 @@ sees the same but for rounding.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ import torch
 from torch import Tensor
 
 from plait.encoders.efficientnet import Block, Convolution, EfficientNet
+from plait.encoders.nodes import Nodes
 from plait.encoders.onnx import Graph
-
-OPSET, IR = 17, 8  # that every ONNX Runtime plait takes knows
 
 
 def graph_of(network: EfficientNet, settings: Mapping[str, Any]) -> Graph | None:
@@ -36,7 +34,7 @@ def graph_of(network: EfficientNet, settings: Mapping[str, Any]) -> Graph | None
 
 def written(network: EfficientNet, settings: Mapping[str, Any]) -> bytes:
     """The graph of `graph_of`, as a file would hold it."""
-    from onnx import TensorProto, helper
+    from onnx import TensorProto
 
     nodes = _Nodes(network.form.capped)
     found = nodes.add("Cast", "pixels", to=TensorProto.FLOAT)
@@ -48,39 +46,20 @@ def written(network: EfficientNet, settings: Mapping[str, Any]) -> bytes:
         found = nodes.block(found, block)
     found = nodes.activated(nodes.convolved(found, network.head))
     nodes.add("Flatten", nodes.add("GlobalAveragePool", found), output="found")
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["rows", 3, "height", "width"])
-    output = helper.make_tensor_value_info("found", TensorProto.FLOAT, ["rows", network.dim])
-    graph = helper.make_graph(nodes.nodes, "efficientnet", [pixels], [output], nodes.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
-    return bytes(model.SerializeToString())
+    pixels = (TensorProto.UINT8, ("rows", 3, "height", "width"))
+    return nodes.written("efficientnet", {"pixels": pixels}, ("rows", network.dim))
 
 
-@dataclass
-class _Nodes:
-    """Nodes in the order they run in, each with one output.
+class _Nodes(Nodes):
+    """Those of an EfficientNet.
 
-    Attributes:
+    Args:
         capped: whether activations end at 6, or are SiLU.
     """
 
-    capped: bool
-    nodes: list[Any] = field(default_factory=list)
-    constants: list[Any] = field(default_factory=list)
-
-    def add(self, operation: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """The name of its output."""
-        from onnx import helper
-
-        output = output or f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, value: np.ndarray) -> str:
-        from onnx import numpy_helper
-
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
-        return name
+    def __init__(self, capped: bool):
+        super().__init__()
+        self.capped = capped
 
     def convolved(self, given: str, convolution: Convolution) -> str:
         weight = convolution.weight
@@ -89,7 +68,7 @@ class _Nodes:
 
     def activated(self, given: str) -> str:
         if self.capped:
-            low, high = self.constant(np.array(0.0)), self.constant(np.array(6.0))
+            low, high = self.constant(0.0), self.constant(6.0)
             return self.add("Clip", given, low, high)
         return self.add("Mul", given, self.add("Sigmoid", given))
 

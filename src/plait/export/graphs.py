@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from plait.encoders import bert_graph, efficientnet_graph
+from plait.encoders.bert import Bert
 from plait.encoders.efficientnet import EfficientNet
-from plait.encoders.efficientnet_graph import written
 from plait.encoders.folding import folded
 from plait.encoders.image import TimmEncoder
 from plait.encoders.onnx import Graph
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4  # of a graph's largest output, from PyTorch's
 ROWS = 3  # of the examples; not 1, which would be taken for a constant
 LENGTH = 7  # tokens of the examples
+WHOLE = 500_000_000  # weights of a graph that one file holds, at most
 Inputs = dict[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
 TALKERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # the exporter speaks of its own steps
@@ -49,14 +51,13 @@ def image_graph(encoder: TimmEncoder, path: Path) -> None:
         model = folded(model, normalise(pixels, encoder.settings))
         write(_Pixels(model, encoder.settings), inputs, path, {"pixels": ("batch",)})
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(written(network, encoder.settings))
-    with torch.inference_mode():
-        _check(path, inputs, _Pixels(model, encoder.settings)(pixels).numpy())
+    _put(efficientnet_graph.written(network, encoder.settings), _Pixels(model, encoder.settings), inputs, path)
 
 
 def text_graph(encoder: SentenceEncoder, path: Path) -> None:
     """``input_ids`` and ``attention_mask`` (B, T) int64 -> ``vectors`` (B, D) float32.
+
+    A plain BERT's is written down, any other network's traced.
 
     Raises:
         RunError: a model that has no such graph, e.g. an LSTM tower.
@@ -65,8 +66,13 @@ def text_graph(encoder: SentenceEncoder, path: Path) -> None:
     ids = torch.randint(0, size, (ROWS, LENGTH), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
     mask[0, LENGTH // 2 :] = 0
+    inputs, model = {"input_ids": ids, "attention_mask": mask}, _on_cpu(encoder.model)
     names = {"input_ids": ("batch", "length"), "attention_mask": ("batch", "length")}
-    write(_tokens(_on_cpu(encoder.model), encoder.name), {"input_ids": ids, "attention_mask": mask}, path, names)
+    network = Bert.of(model)
+    if network is None or sum(one.numel() for one in network.weights.values()) > WHOLE:
+        write(_tokens(model, encoder.name), inputs, path, names)
+        return
+    _put(bert_graph.written(network), _tokens(model, encoder.name), inputs, path)
 
 
 def head_graph(head: Model, dims: Mapping[str, int], path: Path) -> None:
@@ -108,6 +114,14 @@ def write(module: nn.Module, inputs: Inputs, path: Path, axes: Mapping[str, tupl
             ) from error
     inline(path)
     _check(path, inputs, wanted)
+
+
+def _put(content: bytes, module: nn.Module, inputs: Inputs, path: Path) -> None:
+    """Write a graph that was not traced, and check that it answers as the module does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    with torch.inference_mode():
+        _check(path, inputs, module.eval()(*inputs.values()).numpy())
 
 
 def _check(path: Path, inputs: Inputs, wanted: np.ndarray) -> None:
