@@ -24,14 +24,15 @@ from typer.testing import CliRunner
 
 import plait
 from plait.cli import app
-from plait.config import Config
+from plait.config import Config, ImageConfig
 from plait.data.pairs import Pairs
-from plait.encoders.image import TimmEncoder, data_config, save_timm
+from plait.encoders.image import TimmEncoder, data_config, load_image_encoder, save_timm
 from plait.encoders.onnx import Graph
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import RunError
 from plait.export import graphs
-from plait.export.graphs import text_graph
+from plait.export.graphs import image_graph, text_graph
+from plait.export.quantise import quantise_images
 from plait.export.write import export
 from plait.features.store import FeatureStore
 from plait.inference.engine import Item
@@ -228,8 +229,28 @@ def test_8_bits(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
     assert [measured["run"].accuracy, measured["export"].accuracy] == accuracy
     difference = np.abs(found - fitted.predict_proba(drawn)).max()
     assert 1e-5 < difference < 0.2
-    graph = (tmp_path / "small" / "image" / "model.onnx").read_bytes()
-    assert b"QuantizeLinear" in graph
+    assert b"QuantizeLinear" in (tmp_path / "small" / "image" / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("careful", [False, True])
+def test_8_bits_overflow_on_no_processor(careful: bool, efficientnet: Path, tmp_path: Path) -> None:
+    """Without VNNI sums of two products of 8 bits do; 7-bit weights leave room. The careful kind spares the first."""
+    import onnx
+
+    encoder, path = load_image_encoder(ImageConfig(model=f"local-dir:{efficientnet}", precision="32")), tmp_path / "g"
+    image_graph(encoder, path)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), np.uint8)
+    expected = Graph(path)({"pixels": pixels})
+    quantise_images(path, pixels, careful)
+    found = Graph(path)({"pixels": pixels})
+    assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected - expected.mean(0))
+    graph = onnx.load(str(path)).graph
+    whole = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+    weights = [one for one in whole.values() if one.dtype == np.int8 and one.ndim == 4]
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    in_32_bits = [node.input[1] in whole for node in convolutions]
+    assert max(int(np.abs(one.astype(int)).max()) for one in weights) <= 64
+    assert in_32_bits == [careful and i < -(-len(convolutions) // 6) for i in range(len(convolutions))]
 
 
 def test_the_command(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Nodes:
         from onnx import helper
 
         output = output or f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, list(inputs), [output], **attributes))
+        self.nodes.append(helper.make_node(operation, list(inputs), [output], name=output, **attributes))
         return output
 
     def constant(self, value: Any) -> str:
