@@ -36,7 +36,8 @@ class Tables:
     """
 
     def __init__(self, encoder: ImageEncoder, store: FeatureStore | None, rows: int):
-        self.parts, self._whole = parts_of(encoder) if store is not None else [encoder], encoder
+        self._whole = encoder
+        self.parts = [encoder] if store is None else parts_of(encoder)
         self.caches: dict[str, Cache] = {
             one.fingerprint: Memory(rows, one.dim) if store is None else store.table(_name(one), one.name)
             for one in self.parts
@@ -83,12 +84,11 @@ class Tables:
         self, encoder: ImageEncoder, hashes: Sequence[bytes], vectors: np.ndarray, problems: Sequence[str | None]
     ) -> None:
         """Add what one of `lacking` has made of some of its pictures: (B, D), D of all its networks."""
-        parts, first, done = parts_of(encoder) if len(self.parts) > 1 else [encoder], 0, set[str]()
-        for one in parts:
-            if one.fingerprint not in done:  # a network may stand beside itself
-                self.caches[one.fingerprint].append(hashes, vectors[:, first : first + one.dim], problems)
-            done.add(one.fingerprint)
-            first += one.dim
+        parts = [encoder] if encoder.fingerprint in self.caches else parts_of(encoder)
+        ends = np.cumsum([one.dim for one in parts]).tolist()
+        columns = {one.fingerprint: vectors[:, end - one.dim : end] for one, end in zip(parts, ends, strict=True)}
+        for name, some in columns.items():  # one table of a network that stands beside itself
+            self.caches[name].append(hashes, some, problems)
 
 
 def parts_of(encoder: ImageEncoder) -> list[ImageEncoder]:
