@@ -118,6 +118,18 @@ def test_a_network_that_is_not_what_its_name_says_has_no_graph() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
 
 
+def test_a_network_that_is_not_what_its_name_says_is_traced(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    from plait.encoders.onnx import Graph
+    from plait.export.graphs import image_graph
+
+    model = settled(create_model("lite0", pretrained=False, output_stride=16), EVEN)
+    encoder = TimmEncoder(model, data_config(model, EVEN), "net")
+    image_graph(encoder, tmp_path / "model.onnx")
+    expected, found = encoder.encode(pixels(EVEN)), Graph(tmp_path / "model.onnx")({"pixels": pixels(EVEN)})
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("size", [ODD, pytest.param(EVEN, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*LITES, "tf_efficientnetv2_b0", "tf_efficientnetv2_s"])
 def test_it_is_what_timm_computes(name: str, size: int, tmp_path: Path) -> None:
