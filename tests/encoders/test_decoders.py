@@ -312,7 +312,8 @@ def test_a_tuned_encoder_keeps_the_pooling_of_its_folder(
 FAMILIES = [("llama", ("text.train.lora=4", f"text.prompt={json.dumps(ANGLE_PROMPT)}")), ("uae", ()), ("roberta", ())]
 
 
-MORE = [pytest.param("modernbert", (), marks=pytest.mark.slow), ("gpt2", ("text.train.lora=4",))]
+LORA = ("text.train.lora=4",)
+MORE = [pytest.param(*one, marks=pytest.mark.slow) for one in (("modernbert", ()), ("gpt2", LORA))]
 
 
 @pytest.mark.parametrize(("kind", "overrides"), [*FAMILIES, *MORE])

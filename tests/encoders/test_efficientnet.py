@@ -123,7 +123,7 @@ def test_a_network_that_is_not_what_its_name_says_is_traced(tmp_path: Path) -> N
     from plait.encoders.onnx import Graph
     from plait.export.graphs import image_graph
 
-    model: Any = drawn_network(0)
+    model: Any = TINY.network({name: values[0] for name, values in TINY.choices.items()}).build(0)
     model.conv_stem.stride = (1, 1)
     settled(model, EVEN)
     encoder = TimmEncoder(model, data_config(model, EVEN), "net")

@@ -293,7 +293,9 @@ def test_rows_with_nothing_are_left_out(late: Path, tmp_path: Path, capsys: pyte
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("kind", ["ivf_flat", pytest.param("ivf_sq", marks=pytest.mark.slow), "ivf_hnsw_sq"])
+@pytest.mark.parametrize(
+    "kind", ["ivf_flat", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ivf_sq", "ivf_hnsw_sq"))]
+)
 def test_approximate_searches(space: Path, tmp_path: Path, kind: str) -> None:
     index = plait.Index.build(space, rows(), tmp_path / "index", kind=kind)
     facts = json.loads((tmp_path / "index" / "index.json").read_text())["search"]

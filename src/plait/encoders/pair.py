@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.joined import FOLDER, by_folder
 from plait.encoders.kinds import IMAGE, JOINED, TEXT, load_kind
+from plait.encoders.tfidf import TfidfEncoder
 from plait.errors import EncoderError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 
 @dataclass
@@ -42,6 +45,14 @@ class EncoderPair:
         """The encoders themselves, of which some were only remembered."""
         image, *text = (getattr(one, "opened", lambda one=one: one)() for one in (self.image, *self.text))
         return EncoderPair(image, text)
+
+    def with_scores(self, scores: Mapping[int, Tensor]) -> EncoderPair:
+        """The encoders with (V, K) linear classifiers on the wide features of some text encoders, by number."""
+        text = [
+            one.with_scores(scores[i].numpy()) if i in scores and isinstance(one, TfidfEncoder) else one
+            for i, one in enumerate(self.text)
+        ]
+        return EncoderPair(self.image, text)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write every encoder to a folder of its own below `folder`; return what `load` needs."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from plait.fusion.early import EARLY
 from plait.fusion.modality import MODALITIES
-from plait.pipeline.prepare import Preparation, with_scores
+from plait.pipeline.prepare import Preparation
 from plait.training.encoders.folder import key_of
 from plait.training.heads.early import Trained
 from plait.training.heads.fitter import FittedModel, Fitter
@@ -45,7 +45,7 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     note = f"{EARLY[config.head.early].note}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
     fitter = Fitter(now, config, prepared.device)
     finished = fitter.finish_early(Trained(joint.head, joint.curve, time.perf_counter() - start), note)
-    return replace(finished, encoders=with_scores(joint.encoders, finished.scores))
+    return replace(finished, encoders=joint.encoders.with_scores(finished.scores))
 
 
 def _key(prepared: Preparation) -> str:

@@ -179,7 +179,7 @@ class Preparation:
         """The encoders with the linear classifiers on their wide features, made once."""
         key = tuple((number, id(weights)) for number, weights in scores.items())
         if key not in self._scored:
-            self._scored[key] = (scores, with_scores(self.make_encoders(), scores))
+            self._scored[key] = (scores, self.make_encoders().with_scores(scores))
         return self._scored[key][1]
 
     @cached_property
@@ -290,12 +290,3 @@ class Preparation:
             self.seconds[f"tune_{modality}"] = facts["seconds"]
         self.curves[modality] = facts_of(folder)["curve"]
         return folder
-
-
-def with_scores(encoders: EncoderPair, scores: Mapping[int, Tensor]) -> EncoderPair:
-    """The encoders with (V, K) linear classifiers on the wide features of some text encoders, by number."""
-    text = [
-        one.with_scores(scores[i].numpy()) if i in scores and isinstance(one, TfidfEncoder) else one
-        for i, one in enumerate(encoders.text)
-    ]
-    return EncoderPair(encoders.image, text)

@@ -25,7 +25,7 @@ def ordered(pairs: int, seed: int) -> Labelled:
     return list(texts), torch.tensor([0, 1] * pairs)
 
 
-TRAIN, VAL, FEW = ordered(500, 0), ordered(60, 1), ordered(40, 2)
+TRAIN, VAL, FEW = ordered(300, 0), ordered(60, 1), ordered(40, 2)
 
 
 PLAIN = ("angle.cosine=0", "angle.in_batch=0", "angle.angle=0", "per_class=1", "batch=32")  # cross-entropy alone

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ordered import FEW, PLAIN, TRAIN, VAL, Labelled, changed, settings, tune, weights
+from ordered import FEW, PLAIN, TRAIN, VAL, Labelled, changed, ordered, settings, tune, weights
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
 from sklearn.feature_extraction.text import CountVectorizer
@@ -158,7 +158,7 @@ def test_unit_vectors_are_learnt_from(text_folder: Path, tmp_path: Path) -> None
     """An encoder that ends in Normalize, as many do, is tuned as well as one that does not."""
     model = SentenceTransformer(str(text_folder), device="cpu")
     SentenceTransformer(modules=[*model, Normalize()], device="cpu").save(str(tmp_path / "unit"))
-    tuned = tune(tmp_path / "unit", "lr=3e-3", "epochs=5", rows=TRAIN)
+    tuned = tune(tmp_path / "unit", "lr=3e-3", "epochs=5", rows=ordered(500, 0))
     np.testing.assert_allclose(np.linalg.norm(tuned.encoder.encode(["red soup"]), axis=1), 1, atol=1e-5)
     assert tuned.curve[-1]["val_accuracy"] > 0.9
     assert tuned.curve[-1]["val_loss"] < 0.15  # 0.28 with a classifier of the unit vectors as they are
