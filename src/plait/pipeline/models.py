@@ -41,7 +41,8 @@ def _fit_jointly(prepared: Preparation, fitter: Fitter) -> FittedModel:
     # What calibrates, and what answers for one modality alone, must come from the encoders as they are now.
     tuned = frozenset(s for s in MODALITIES if getattr(config.joint, s) != "frozen")
     train, val = (prepared.inputs_of(pairs, joint.encoders) for pairs in (prepared.train_pairs, val_pairs))
-    now = replace(task, train=train, val=val, seen=task.seen | tuned)
+    own = {modality: some for modality, some in task.own.items() if modality not in tuned}
+    now = replace(task, train=train, val=val, seen=task.seen | tuned, own=own)
     note = f"{EARLY[config.head.early].note}, tuned jointly: image {config.joint.image}, text {config.joint.text}"
     fitter = Fitter(now, config, prepared.device)
     finished = fitter.finish_early(Trained(joint.head, joint.curve, time.perf_counter() - start), note)

@@ -20,6 +20,7 @@ from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.base import ImageEncoder, TextEncoder
+from plait.encoders.classifier import own_classifiers
 from plait.encoders.image import LOCAL, kept_image_encoder
 from plait.encoders.joined import by_folder
 from plait.encoders.pair import EncoderPair
@@ -253,6 +254,7 @@ class Preparation:
             # Validation rows choose how to fill in texts after heads are fitted.
             val_drawn=self.val_drawn and self.config.text.fill is None,
             kept=KeptHeads(self.store.folder / "heads"),
+            own=own_classifiers(self.make_encoders(), self.labels),
         )
 
     def _parts(self) -> dict[str, tuple[Part, ...]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plait.config import Config
+from plait.encoders.classifier import OwnClassifier
 from plait.fusion.calibration import fit_calibration
 from plait.fusion.inputs import EVAL_BATCH, HeadInputs
 from plait.fusion.modality import Expert, ExpertSpec, Shape
@@ -50,6 +51,7 @@ class Rows:
         seen: dense features are of an encoder that has seen the N rows, and unlike those of the M rows, from which
             experts on them do not learn. Wide ones know nothing of labels.
         kept: linear experts that were fitted before; None: all are fitted anew.
+        own: classifiers that encoders were tuned with, by the number of the part.
     """
 
     train: HeadInputs
@@ -61,6 +63,7 @@ class Rows:
     further: Answers | None = None
     seen: bool = False
     kept: KeptHeads | None = None
+    own: Mapping[int, OwnClassifier] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -212,6 +215,18 @@ def fit_linear(modality: str, spec: ExpertSpec, shape: Shape, rows: Rows) -> Exp
         return fitting.expert(fitting.fit())
     found = rows.kept.get(fitting.known_by, lambda: (fitting.fit(), {}))
     return fitting.expert(found.tensors, found.seconds if found.before else 0.0)
+
+
+def tuned_with(modality: str, number: int, shape: Shape, rows: Rows) -> ExpertFit:
+    """The classifier that the encoder of a part was tuned with, as an expert on its features.
+
+    It learnt from pictures cropped and changed at random, and so overfits less than one that is fitted to the features
+    of the same rows as they are.
+    """
+    fitting, own = _Fitting(modality, ExpertSpec((number,)), shape, rows), rows.own[number]
+    held = [rows.val, rows.train] if rows.folds is not None else [rows.val]
+    said = torch.cat([_answer(fitting.inputs(part, None), own.weight, own.bias) for part in held])
+    return fitting.expert({"weight": own.weight, "bias": own.bias, "held": said})
 
 
 class _Alone(nn.Module):

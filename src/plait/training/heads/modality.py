@@ -10,7 +10,7 @@ from torch import Tensor
 
 from plait.config import Config
 from plait.fusion.modality import ExpertSpec, ModalityHead, Part, Shape
-from plait.training.heads.experts import ExpertFit, Rows, fit_linear, fit_mlp
+from plait.training.heads.experts import ExpertFit, Rows, fit_linear, fit_mlp, tuned_with
 from plait.training.heads.pools import Held, Taught, Way, choose, head_of, held_by
 from plait.training.heads.task import TaskRows
 from plait.training.seeds import seeded
@@ -76,26 +76,40 @@ def _expert_rows(modality: str, rows: TaskRows) -> Rows:
     return Rows(
         task.train, task.val, rows.answers, rows.as_shared(task.val_targets),
         task.folds if rows.cross_fits else None, task.sparse if modality == "text" else {}, rows.further,
-        modality in task.seen, task.kept,
+        modality in task.seen, task.kept, {} if task.val_seen else task.own.get(modality, {}),
     )  # fmt: skip
 
 
 def _experts(
     modality: str, shape: Shape, rows: Rows, config: Config, device: torch.device | str
 ) -> tuple[list[ExpertFit], list[Way]]:
-    """An MLP, or a linear expert for each encoder and one for all side by side, and the ways to join them."""
+    """An MLP, or linear experts, and the ways to join them.
+
+    These are one for each encoder, one for all side by side, and the classifiers that encoders were tuned with.
+    """
     parts = shape.parts[modality]
     if config.head.kind == "mlp":
         return [fit_mlp(modality, shape, rows, config, device)], [Way(f"mlp head on {modality} features", (0,))]
     single = [ExpertSpec((), (i,)) if i in rows.sparse else ExpertSpec((i,)) for i in range(len(parts))]
     fits = [fit_linear(modality, spec, shape, rows) for spec in single]
     if len(parts) == 1:
-        return fits, [Way(f"linear head on {modality} features", (0,))]
-    count, names = len(parts), ", ".join(part.name for part in parts)
-    fits.append(fit_linear(modality, ExpertSpec(tuple(range(count))), shape, rows))
-    ways = [Way(f"linear head on {part.name}", (i,)) for i, part in enumerate(parts)]
-    ways.append(Way(f"linear head on {names} side by side", (count,)))
-    names += " and all side by side"
-    ways.append(Way(f"mean of linear heads on {names}", tuple(range(count + 1))))
-    ways.append(Way(f"weighted pool of linear heads on {names}", tuple(range(count + 1)), weighted=True))
+        ways, heads = [Way(f"linear head on {modality} features", (0,))], f"linear head on {modality} features"
+    else:
+        count, names = len(parts), ", ".join(part.name for part in parts)
+        fits.append(fit_linear(modality, ExpertSpec(tuple(range(count))), shape, rows))
+        ways = [Way(f"linear head on {part.name}", (i,)) for i, part in enumerate(parts)]
+        ways.append(Way(f"linear head on {names} side by side", (count,)))
+        heads = f"linear heads on {names} and all side by side"
+        ways += _pools(heads, len(fits))
+    if rows.own:
+        owns = [f"the classifier that {parts[i].name} was tuned with" for i in rows.own]
+        ways += [Way(own, (len(fits) + i,)) for i, own in enumerate(owns)]
+        fits += [tuned_with(modality, number, shape, rows) for number in rows.own]
+        ways += _pools(f"{heads}, and {', '.join(owns)}", len(fits))
     return fits, ways
+
+
+def _pools(names: str, experts: int) -> list[Way]:
+    """Both ways to join all of the first experts."""
+    every = tuple(range(experts))
+    return [Way(f"mean of {names}", every), Way(f"weighted pool of {names}", every, weighted=True)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from plait.config import TrainConfig
+from plait.encoders.classifier import OwnClassifier
 from plait.fusion.inputs import HeadInputs
 from plait.fusion.modality import Part, prior
 from plait.training.heads.experts import SparseRows
@@ -38,6 +39,7 @@ class Task:
         class_vectors: (K, D) embeddings of the class names, for HUSE; None: all classes equally far from one another.
         parts: the dense columns of each modality by encoder; empty: one encoder each.
         sparse: wide features of the text that only linear heads read, by the number of the part.
+        own: classifiers that encoders were tuned with, by modality and number of the part.
     """
 
     train: HeadInputs
@@ -53,6 +55,7 @@ class Task:
     sparse: Mapping[int, SparseRows] = field(default_factory=dict)
     val_drawn: bool = False
     kept: KeptHeads | None = None
+    own: Mapping[str, Mapping[int, OwnClassifier]] = field(default_factory=dict)
 
 
 @dataclass
