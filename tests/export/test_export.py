@@ -89,7 +89,7 @@ def exported(fitted: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 HEADS = [
-    ("model=image",),
+    pytest.param(("model=image",), marks=pytest.mark.slow),
     pytest.param(("model=text", "head.kind=mlp"), marks=pytest.mark.slow),
     pytest.param(("model=late", "head.late=weighted"), marks=pytest.mark.slow),
     ("model=early",),

@@ -84,9 +84,9 @@ def test_huse_pulls_classes_of_like_names_together() -> None:
     """Classes 0 and 1 have one name; 0 and 2 have nothing in common."""
     vectors, apart = torch.eye(5), {}
     vectors[1] = vectors[0]
-    g, targets, val = generator(0), torch.arange(600) % 5, torch.arange(200) % 5
+    g, targets, val = generator(0), torch.arange(300) % 5, torch.arange(200) % 5
     rows = [modalities(*(said(y, 1.0, 5, g) for _ in range(2))) for y in (targets, val)]
-    task = Task(rows[0], targets, torch.arange(600) // 5 % 3, rows[1], val, 5)
+    task = Task(rows[0], targets, torch.arange(300) // 5 % 3, rows[1], val, 5)
     for graph in (0, 2):
         chosen = config("head.early=huse", f"head.huse.graph={graph}", "train.epochs=40", "train.patience=40", *TOWERS)
         fitter = Fitter(replace(task, class_vectors=vectors), chosen)

@@ -177,7 +177,7 @@ def test_no_given_test_row_is_learnt_from(
         pytest.param(layouts.as_kaggle, False, id="kaggle-own test split"),
         pytest.param(layouts.as_kaggle, True, id="kaggle---test", marks=pytest.mark.slow),
         pytest.param(layouts.as_mmbt, False, id="mmbt-own test split", marks=pytest.mark.slow),
-        pytest.param(layouts.as_mmbt, True, id="mmbt---test"),
+        pytest.param(layouts.as_mmbt, True, id="mmbt---test", marks=pytest.mark.slow),
     ],
 )
 def test_no_test_row_of_food101_is_learnt_from(
@@ -233,7 +233,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("page", "section", "data"),
-    [("README.md", "## Tuning the encoders", "train.csv"), ("docs/reproduce-food101.md", "## One part", "food101")],
+    [
+        ("README.md", "## Tuning the encoders", "train.csv"),
+        pytest.param("docs/reproduce-food101.md", "## One part", "food101", marks=pytest.mark.slow),
+    ],
 )
 def test_the_commands_of_the_docs_keep_test_rows_out(
     page: str, section: str, data: str, watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

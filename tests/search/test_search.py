@@ -111,20 +111,20 @@ def test_from_rows_to_a_folder(go: Callable[..., tuple[int, str, str]], run: Run
 
 
 def test_a_finished_search_is_left_alone(go: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
-    code, first, err = go("--trials", 2)
+    code, first, err = go("--trials", 1)
     assert code == 0, err
     kept = {path: path.read_bytes() for path in (tmp_path / "found").rglob("*") if path.is_file()}
-    code, again, err = go("--trials", 2)
+    code, again, err = go("--trials", 1)
     assert code == 0, err
     assert again == first
     assert err.strip().splitlines()[-1] == f"'{tmp_path / 'found'}' holds this search, finished; there is nothing to do"
     assert {p: p.read_bytes() for p in (tmp_path / "found").rglob("*") if p.is_file() and p.stat().st_size} == {
         p: content for p, content in kept.items() if content
     }
-    code, _, err = go("--trials", 3)  # a longer one goes on
+    code, _, err = go("--trials", 2)  # a longer one goes on
     assert code == 0, err
-    assert [one["state"] in ("trained", "stopped") for one in facts(tmp_path)["trials"]].count(True) == 3
-    code, _, err = go("--trials", 3, "--proxy-rows", 30)
+    assert [one["state"] in ("trained", "stopped") for one in facts(tmp_path)["trials"]].count(True) == 2
+    code, _, err = go("--trials", 2, "--proxy-rows", 30)
     assert code == 2
     assert (
         "holds a search with other rows; repeat that one to go on with it, choose another folder, or start anew with "
@@ -142,7 +142,7 @@ def finished(folder: Path) -> list[tuple[int, float]]:
 
 
 def test_killed_and_repeated(go: Callable[..., tuple[int, str, str]], data: Path, tmp_path: Path) -> None:
-    process, folder = start(data, tmp_path, "--trials", 5), tmp_path / "found"
+    process, folder = start(data, tmp_path, "--trials", 3), tmp_path / "found"
     assert process.stderr is not None
     said = next((line for line in process.stderr if line.startswith("trial 1:")), None)
     os.kill(process.pid, signal.SIGKILL)
@@ -152,11 +152,11 @@ def test_killed_and_repeated(go: Callable[..., tuple[int, str, str]], data: Path
     assert [number for number, _ in before[:2]] == [0, 1]
     with (folder / JOURNAL).open("ab") as journal:  # as if the kill had hit it while writing
         journal.write(b'{"op_code": 9, "worker_id"')
-    code, _, err = go("--trials", 5)
+    code, _, err = go("--trials", 3)
     assert code == 0, err
     trials = facts(tmp_path)["trials"]
     done = [(one["number"], one["reward"]) for one in trials if one["state"] in ("trained", "stopped")]
-    assert len(done) == 5
+    assert len(done) == 3
     assert done[: len(before)] == before
     lost = [one["choices"] for one in trials if one["state"] == "lost"]
     assert len(lost) <= 1
