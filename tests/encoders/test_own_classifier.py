@@ -90,7 +90,7 @@ def test_it_is_chosen_on_held_out_rows_and_answers() -> None:
     alone, beside = (fit_modality("image", TaskRows(one, config().train), config()) for one in (task, robust(task)))
     assert alone.note == "linear head on image features"
     assert len(alone.specs) == 1
-    assert "the classifier that image was tuned with" in beside.note
+    assert "the own classifier of image" in beside.note
     assert beside.head.experts[-1].output.weight.tolist() == (4 * torch.eye(task.classes, 16)).tolist()
     assert shape.dense("image") == beside.head.experts[-1].columns.tolist()
     # Few rows are held out in turn: it has learnt from none of them, so it answers them as they are.

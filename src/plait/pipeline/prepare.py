@@ -261,10 +261,16 @@ class Preparation:
         """The columns of each modality by encoder."""
         encoders = self.make_encoders()
         found = {
-            modality: tuple(Part(encoder.name, encoder.dim) for encoder in some)
+            modality: tuple(Part(self._called(modality, encoder), encoder.dim) for encoder in some)
             for modality, some in (("image", encoders.images), ("text", encoders.text))
         }
         return {modality: parts for modality, parts in found.items() if parts}
+
+    def _called(self, modality: str, encoder: ImageEncoder | TextEncoder) -> str:
+        """What people know an encoder by: its name, or that of the network it was tuned from here."""
+        if Path(encoder.name.removeprefix(LOCAL)).parent != self.store.folder / "encoders":
+            return encoder.name
+        return f"tuned {self.images[0].model if modality == 'image' else self.config.text.networks[0]}"
 
     def _sparse(self) -> dict[int, SparseRows]:
         """The whole TF-IDF matrices, which linear heads read instead of their leading components."""

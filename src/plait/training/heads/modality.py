@@ -102,7 +102,7 @@ def _experts(
         heads = f"linear heads on {names} and all side by side"
         ways += _pools(heads, len(fits))
     if rows.own:
-        owns = [f"the classifier that {parts[i].name} was tuned with" for i in rows.own]
+        owns = [f"the own classifier of {parts[i].name}" for i in rows.own]
         ways += [Way(own, (len(fits) + i,)) for i, own in enumerate(owns)]
         fits += [tuned_with(modality, number, shape, rows) for number in rows.own]
         ways += _pools(f"{heads}, and {', '.join(owns)}", len(fits))
