@@ -160,7 +160,7 @@ def test_a_moved_run_needs_nothing_else(
     shutil.copytree(image_folder, tmp_path / "encoders" / "image")
     shutil.copytree(text_folder, tmp_path / "encoders" / "text")
     here = (f"image.model=local-dir:{tmp_path}/encoders/image", f"text.model={tmp_path}/encoders/text+tfidf")
-    classifier = Classifier(toy_config("model=late", f"store={tmp_path}/store", *here)).fit(drawn)
+    classifier = Classifier(toy_config("model=early", f"store={tmp_path}/store", *here)).fit(drawn)
     classifier.save(tmp_path / "run")
     expected = classifier.predict_proba(drawn)
     (tmp_path / "far" / "away").mkdir(parents=True)

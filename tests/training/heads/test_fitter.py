@@ -105,10 +105,12 @@ def test_linear_heads_do_not_depend_on_the_seed() -> None:
 def test_models_do_not_depend_on_the_order_they_are_fitted_in() -> None:
     task, chosen = small(), config("train.epochs=2")
     forwards = fit_all(task, chosen)
+    backwards = fit_all(task, chosen, MODELS[::-1])
     for model in MODELS:
+        assert torch.equal(logits(forwards[model].head, task.val), logits(backwards[model].head, task.val))
+        assert forwards[model].val_loss == backwards[model].val_loss
         alone = Fitter(task, chosen).fit(model)
         assert torch.equal(logits(alone.head, task.val), logits(forwards[model].head, task.val))
-        assert alone.val_loss == forwards[model].val_loss
 
 
 # What the models share

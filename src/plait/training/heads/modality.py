@@ -93,7 +93,8 @@ def _experts(
     single = [ExpertSpec((), (i,)) if i in rows.sparse else ExpertSpec((i,)) for i in range(len(parts))]
     fits = [fit_linear(modality, spec, shape, rows) for spec in single]
     if len(parts) == 1:
-        ways, heads = [Way(f"linear head on {modality} features", (0,))], f"linear head on {modality} features"
+        heads = f"linear head on {modality} features"
+        ways = [Way(heads, (0,))]
     else:
         count, names = len(parts), ", ".join(part.name for part in parts)
         fits.append(fit_linear(modality, ExpertSpec(tuple(range(count))), shape, rows))
