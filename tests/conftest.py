@@ -23,11 +23,13 @@ for _name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "TRANSFORME
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import typer.main  # noqa: E402
 
 import plait  # noqa: E402
 from plait import cli  # noqa: E402
 from plait.config import Config, configure  # noqa: E402
 from plait.data.pairs import Pairs  # noqa: E402
+from plait.data.sample import rows  # noqa: E402
 from plait.encoders.image import TimmEncoder, load_image_encoder  # noqa: E402
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
 from plait.features.store import FeatureStore  # noqa: E402
@@ -42,11 +44,7 @@ def pytest_collection_finish() -> None:
     """What was imported stays, so it need not be looked through for garbage: half a second each time."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_unconfigure() -> None:
-    """Libraries complain at the end of what was not cleared."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # libraries complain at the end of what was not cleared
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +54,21 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _operators_read_once() -> Iterator[None]:
+def _done_once() -> Iterator[None]:
+    """What a process does once is not done again by each of its tests: a fifth of their time otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in (
+            (rows, "_picture"),  # tests draw the same rows again and again
+            (typer.main, "get_command"),  # the command line is made of its functions' signatures
+            (torch.cuda, "device_count"),  # looks for a driver's library, in each step of an optimizer
+        ):
+            patch.setattr(owner, name, functools.cache(getattr(owner, name)))
+        patch.setattr(torch.onnx, "export", _with_operators_read_once(torch.onnx.export))
+        yield
+
+
+def _with_operators_read_once(export: Callable[..., Any]) -> Callable[..., Any]:
     """PyTorch's exporter reads its library of operators, for three seconds, anew for each graph."""
-    export = torch.onnx.export
 
     def once(*args: Any, **options: Any) -> Any:
         from torch.onnx._internal.exporter import _registration
@@ -68,9 +78,7 @@ def _operators_read_once() -> Iterator[None]:
             registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
         return export(*args, **options)
 
-    torch.onnx.export = once
-    yield
-    torch.onnx.export = export
+    return once
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterator
 from random import Random
 
 import numpy as np
@@ -11,12 +12,20 @@ import pytest
 from PIL import Image
 
 from plait.data.pairs import Pairs
-from plait.data.sample import DISHES, draw, truth
+from plait.data.sample import DISHES, draw, rows, truth
 from plait.data.sample.titles import title
 from plait.data.sample.words import SITES, WORDS
 from plait.errors import DataError
 
 ROWS = 2000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _drawn_anew() -> Iterator[None]:
+    """Other tests are given a picture that was drawn before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "_picture", rows._picture.__wrapped__)  # type: ignore[attr-defined]
+        yield
 
 
 @pytest.fixture(scope="module")
