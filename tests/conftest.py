@@ -40,10 +40,14 @@ torch.set_num_threads(1)
 reuse_freed()
 
 
-def pytest_collection_finish() -> None:
-    """What was imported stays, so it need not be looked through for garbage: half a second each time."""
+@pytest.fixture(autouse=True, scope="module")
+def _looked_through_once() -> None:
+    """What was there before a file's tests need not be looked through for garbage: half a second each time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_collection_finish() -> None:
     atexit.register(gc.unfreeze)  # libraries complain at the end of what was not cleared
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'plait[app]'")
-pytest.importorskip("captum", reason="attribution needs Captum: pip install 'plait[app]'")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright to drive a browser")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("needs Chromium on the PATH", allow_module_level=True)
+pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'plait[app]'")
+pytest.importorskip("captum", reason="attribution needs Captum: pip install 'plait[app]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright to drive a browser")
 
 import plait  # noqa: E402
 from plait.app.extras import Extras  # noqa: E402

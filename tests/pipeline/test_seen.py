@@ -64,12 +64,12 @@ def watched(monkeypatch: pytest.MonkeyPatch, image_folder: Path, text_folder: Pa
     encoders = (f"image.model=local-dir:{image_folder}", f"text.model={text_folder}")
     found = Watched(["device=cpu", "image.workers=0", "head.hidden=16", "text.static.dim=16", *encoders, *QUICK])
 
-    def wrap(owner: Any, name: str, rows: Callable[..., Keys], into: list[Keys]) -> None:
+    def wrap(owner: Any, name: str, rows: Callable[..., Keys], into: list[Keys], *, goes_on: bool = True) -> None:
         real = getattr(owner, name)
 
         def wrapper(*args: Any, **named: Any) -> Any:
             into.append(rows(*args))
-            return real(*args, **named)
+            return real(*args, **named) if goes_on else None
 
         monkeypatch.setattr(owner, name, wrapper)
 
@@ -77,7 +77,9 @@ def watched(monkeypatch: pytest.MonkeyPatch, image_folder: Path, text_folder: Pa
         wrap(Tuner, name, lambda tuner, *_: keys(tuner.train, tuner.val), found.trained)
     wrap(Preparation, "task", lambda prepared: keys(prepared.train_pairs, prepared.val_pairs), found.trained)
     wrap(plait_tuned(), "distil_text", lambda train, val, *_: keys(train, val), found.trained)
-    wrap(plait_outputs(), "write_comparison", lambda evaluation, *_: keys(evaluation.pairs), found.tested)
+    wrap(
+        plait_outputs(), "write_comparison", lambda evaluation, *_: keys(evaluation.pairs), found.tested, goes_on=False
+    )
     wrap(plait_evaluation(), "measure_apart", lambda _, test: keys(test), found.tested)
     return found
 
