@@ -34,7 +34,7 @@ from plait.encoders.image import TimmEncoder, load_image_encoder  # noqa: E402
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder  # noqa: E402
 from plait.features.store import FeatureStore  # noqa: E402
 from plait.memory import reuse_freed  # noqa: E402
-from toys import Run, make_image_folder, make_text_folder  # noqa: E402
+from toys import Run, make_image_folder, make_light_image_folder, make_text_folder  # noqa: E402
 
 torch.set_num_threads(1)
 reuse_freed()
@@ -88,6 +88,12 @@ def _with_operators_read_once(export: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture(scope="session")
 def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_image_folder(tmp_path_factory.mktemp("toy") / "image")
+
+
+@pytest.fixture(scope="session")
+def light_image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Opened without the library that trains it, which a process of its own needs five seconds to import."""
+    return make_light_image_folder(tmp_path_factory.mktemp("toy") / "light")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from plait.data.images import open_image
 from plait.data.pairs import Pairs
-from plait.encoders.image import TimmEncoder, data_config, save_timm
+from plait.encoders.image import TimmEncoder, create_model, data_config, save_timm
 
 TOY_SIZE = 48
 Run = Callable[..., tuple[int, str, str]]  # the command line: exit code, standard output, standard error
@@ -27,6 +27,16 @@ def make_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE, name: s
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = timm.create_model(name, pretrained=False, num_classes=0)
+    save_timm(model, data_config(model, size), folder)
+    return folder
+
+
+def make_light_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE) -> Path:
+    """The same of a network that plait opens and writes down without timm and PyTorch's exporter."""
+    blocks = ("cn_r1_k3_s1_e1_c8_skip", "er_r1_k3_s2_e4_c16", "ir_r1_k3_s2_e4_c32_se0.25")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = create_model("plait_efficientnet", False, num_classes=0, blocks=blocks, stem=8, features=64)
     save_timm(model, data_config(model, size), folder)
     return folder
 

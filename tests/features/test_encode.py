@@ -233,29 +233,30 @@ def test_pairing_survives_shards_shuffling_and_workers(
 
 CHILD = """
 import sys, time
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import torch
 from toys import numbered
 from plait.features import encode as encoding
+from plait.encoders.efficientnet_encoder import EfficientNetEncoder
 from plait.encoders.image import TimmEncoder
 from plait.features.store import FeatureStore
 
 encoding.FLUSH_ROWS = 8
-encode = TimmEncoder.encode
+encode = EfficientNetEncoder.encode
 def slowly(self, pixels):
     time.sleep(0.2)
     return encode(self, pixels)
-TimmEncoder.encode = slowly
-encoder = TimmEncoder.load(sys.argv[2], {"name": "toy"})
+EfficientNetEncoder.encode = slowly
+encoder = TimmEncoder.load(Path(sys.argv[2]), {"name": "toy"})
 encoding.encode_images(encoder, numbered(64), FeatureStore(sys.argv[3]), batch=4, workers=0)
 """
 
 
-def test_a_killed_encode_goes_on(
-    image_encoder: TimmEncoder, image_folder: Path, store: FeatureStore, tmp_path: Path
-) -> None:
+def test_a_killed_encode_goes_on(light_image_folder: Path, store: FeatureStore, tmp_path: Path) -> None:
+    image_encoder = TimmEncoder.load(light_image_folder, {"name": "toy"})
     pairs, here = numbered(64), str(Path(__file__).parents[1])
-    child = subprocess.Popen([sys.executable, "-c", CHILD, here, str(image_folder), str(store.folder)])
+    child = subprocess.Popen([sys.executable, "-c", CHILD, here, str(light_image_folder), str(store.folder)])
     try:
         deadline = time.monotonic() + 90
         while not len(store.table(f"{image_encoder.fingerprint}-{DECODING}")):

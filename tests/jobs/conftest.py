@@ -21,7 +21,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fitted(table: Path, toy_config: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fitted(
+    table: Path, toy_config: Callable[..., Config], light_image_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("jobs-run") / "run"
-    Classifier(toy_config("model=late")).fit(table).save(folder)
+    Classifier(toy_config("model=late", f"image.model=local-dir:{light_image_folder}")).fit(table).save(folder)
     return folder

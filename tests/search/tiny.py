@@ -20,10 +20,14 @@ def tiny_space(sizes: tuple[int, ...]) -> Space:
 
 
 def shrink(patch: Any) -> None:
-    """Make searches take place in the tiny space, where the reference is a point."""
-    from plait.search import run
+    """Make searches take place in the tiny space, where the reference is a point, and time few steps.
+
+    Beside other tests times always spread.
+    """
+    from plait.search import measure, run
 
     patch(run, "Space", tiny_space)
+    patch(measure, "MOST", measure.REPEATS)
     patch(space, "KNOWN", {REFERENCE: ("tiny", (1, 2, 2, 1, 1, 1))})
 
 

@@ -26,6 +26,7 @@ from plait.retrieval.index import Index
 from plait.runs.open import load
 from plait.server.limits import Limits
 from plait.server.running import Options, bind, build
+from toys import make_light_image_folder
 
 RUNS: dict[str, Path] = {}
 
@@ -34,7 +35,9 @@ def fitted(toy_config: Callable[..., Config], folder: Callable[..., Path], model
     """A toy run, fitted once for all tests."""
     if model not in RUNS:
         RUNS[model] = folder(f"served-{model}") / "run"
-        Classifier(toy_config(f"model={model}", "text.model=tfidf", "train.epochs=1")).fit(
+        network = make_light_image_folder(folder(f"served-{model}") / "image")
+        encoders = (f"image.model=local-dir:{network}", "text.model=tfidf")
+        Classifier(toy_config(f"model={model}", *encoders, "train.epochs=1")).fit(
             plait.draw(rows=64, seed=1, size=32)
         ).save(RUNS[model])
     return RUNS[model]
