@@ -36,7 +36,7 @@ def make_light_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE) -
     blocks = ("cn_r1_k3_s1_e1_c8_skip", "er_r1_k3_s2_e4_c16", "ir_r1_k3_s2_e4_c32_se0.25")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = create_model("plait_efficientnet", False, num_classes=0, blocks=blocks, stem=8, features=64)
+        model = create_model("plait_efficientnet", False, num_classes=0, blocks=blocks, stem=8, features=96)
     save_timm(model, data_config(model, size), folder)
     return folder
 

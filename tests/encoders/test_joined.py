@@ -26,7 +26,7 @@ from plait.pipeline.classifier import Classifier
 from plait.pipeline.compare import compare
 from plait.pipeline.prepare import Preparation
 from plait.runs.open import load
-from toys import make_image_folder
+from toys import make_image_folder, make_light_image_folder
 
 Config_ = Callable[..., Config]
 Encode = Callable[[np.ndarray], np.ndarray]
@@ -129,10 +129,12 @@ def test_a_run_answers_the_same_when_loaded(fitted: Classifier, drawn: Pairs, tm
 
 
 @pytest.mark.parametrize("eight_bits", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_run_is_exported(fitted: Classifier, drawn: Pairs, tmp_path: Path, eight_bits: bool) -> None:
+def test_a_run_is_exported(toy_config: Config_, drawn: Pairs, tmp_path: Path, eight_bits: bool) -> None:
     pytest.importorskip("onnxscript")
     from plait.export.write import export
 
+    two = "+".join(f"local-dir:{make_light_image_folder(tmp_path / str(side), side, side)}" for side in (48, 32))
+    fitted = Classifier(toy_config("model=late", f"image.model={two}", "text.model=tfidf")).fit(drawn)
     export(fitted.engine_, tmp_path / "out", *((drawn, 100.0) if eight_bits else ()))
     engine = load(tmp_path / "out")
     assert [one.dim for one in engine.encoders.images] == [96, 96]

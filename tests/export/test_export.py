@@ -26,7 +26,7 @@ import plait
 from plait.cli import app
 from plait.config import Config, ImageConfig
 from plait.data.pairs import Pairs
-from plait.encoders.image import TimmEncoder, data_config, load_image_encoder, save_timm
+from plait.encoders.image import TimmEncoder, load_image_encoder
 from plait.encoders.onnx import Graph
 from plait.encoders.text import SentenceEncoder, load_sentence_encoder
 from plait.errors import RunError
@@ -38,7 +38,6 @@ from plait.features.store import FeatureStore
 from plait.inference.engine import Item
 from plait.pipeline.classifier import Classifier
 from plait.runs.open import load
-from plait.search.space import Space, Width
 from toys import picture
 
 ROOT = Path(__file__).parents[2]
@@ -65,20 +64,8 @@ def loud(config: Config, pairs: Pairs) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def efficientnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network whose graph is written down; the toy of other tests has one that is traced."""
-    space = Space((32,), {"tiny": Width(8, (8, 8, 8, 8, 16, 16), 16)})
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = space.network({name: values[0] for name, values in space.choices.items()}).build(0)
-    folder = tmp_path_factory.mktemp("efficientnet")
-    save_timm(model, data_config(model, 32), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def fitted(toy_config: Callable[..., Config], efficientnet: Path, drawn: Pairs) -> Classifier:
-    return loud(toy_config("model=late", "head.late=stacking", f"image.model=local-dir:{efficientnet}"), drawn)
+def fitted(toy_config: Callable[..., Config], light_image_folder: Path, drawn: Pairs) -> Classifier:
+    return loud(toy_config("model=late", "head.late=stacking", f"image.model=local-dir:{light_image_folder}"), drawn)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +91,13 @@ HEADS = [
 
 @pytest.mark.parametrize("overrides", HEADS, ids=lambda overrides: "-".join(overrides[:2]))
 def test_every_head_answers_alike(
-    overrides: tuple[str, ...], toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
+    overrides: tuple[str, ...],
+    toy_config: Callable[..., Config],
+    light_image_folder: Path,
+    drawn: Pairs,
+    tmp_path: Path,
 ) -> None:
-    classifier = loud(toy_config(*overrides), drawn)
+    classifier = loud(toy_config(*overrides, f"image.model=local-dir:{light_image_folder}"), drawn)
     export(classifier.engine_, tmp_path / "out")
     engine, pairs = load(tmp_path / "out"), holed(drawn)
     assert engine.labels == classifier.classes_.tolist()
@@ -235,11 +226,14 @@ def test_8_bits(fitted: Classifier, drawn: Pairs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("careful", [False, True])
-def test_8_bits_overflow_on_no_processor(careful: bool, efficientnet: Path, tmp_path: Path) -> None:
+def test_8_bits_overflow_on_no_processor(careful: bool, light_image_folder: Path, tmp_path: Path) -> None:
     """Without VNNI sums of two products of 8 bits do; 7-bit weights leave room. The careful kind spares the first."""
     import onnx
 
-    encoder, path = load_image_encoder(ImageConfig(model=f"local-dir:{efficientnet}", precision="32")), tmp_path / "g"
+    encoder, path = (
+        load_image_encoder(ImageConfig(model=f"local-dir:{light_image_folder}", precision="32")),
+        tmp_path / "g",
+    )
     image_graph(encoder, path)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), np.uint8)
     expected = Graph(path)({"pixels": pixels})
