@@ -82,7 +82,7 @@ def test_the_lowest_similarity_that_is_precise_enough() -> None:
 
 
 def test_a_dish_finds_recipes_of_its_class(book: Cookbook) -> None:
-    new = plait.draw(rows=200, seed=11, size=32)
+    new = plait.draw(rows=45, seed=11, size=32)
     some = [i for i, (text, label) in enumerate(zip(new.texts, new.labels, strict=True)) if text and label][:40]
     right = 0
     for row in some:
