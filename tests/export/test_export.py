@@ -63,7 +63,7 @@ def loud(config: Config, pairs: Pairs) -> Classifier:
     return classifier
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # with a network whose graph is written down; that of `toy_config` is traced
 def fitted(toy_config: Callable[..., Config], light_image_folder: Path, drawn: Pairs) -> Classifier:
     return loud(toy_config("model=late", "head.late=stacking", f"image.model=local-dir:{light_image_folder}"), drawn)
 
@@ -91,13 +91,9 @@ HEADS = [
 
 @pytest.mark.parametrize("overrides", HEADS, ids=lambda overrides: "-".join(overrides[:2]))
 def test_every_head_answers_alike(
-    overrides: tuple[str, ...],
-    toy_config: Callable[..., Config],
-    light_image_folder: Path,
-    drawn: Pairs,
-    tmp_path: Path,
+    overrides: tuple[str, ...], toy_config: Callable[..., Config], drawn: Pairs, tmp_path: Path
 ) -> None:
-    classifier = loud(toy_config(*overrides, f"image.model=local-dir:{light_image_folder}"), drawn)
+    classifier = loud(toy_config(*overrides), drawn)
     export(classifier.engine_, tmp_path / "out")
     engine, pairs = load(tmp_path / "out"), holed(drawn)
     assert engine.labels == classifier.classes_.tolist()
@@ -230,10 +226,8 @@ def test_8_bits_overflow_on_no_processor(careful: bool, light_image_folder: Path
     """Without VNNI sums of two products of 8 bits do; 7-bit weights leave room. The careful kind spares the first."""
     import onnx
 
-    encoder, path = (
-        load_image_encoder(ImageConfig(model=f"local-dir:{light_image_folder}", precision="32")),
-        tmp_path / "g",
-    )
+    config, path = ImageConfig(model=f"local-dir:{light_image_folder}", precision="32"), tmp_path / "g"
+    encoder = load_image_encoder(config)
     image_graph(encoder, path)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 32, 32), np.uint8)
     expected = Graph(path)({"pixels": pixels})

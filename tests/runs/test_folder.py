@@ -155,9 +155,9 @@ np.save(sys.argv[2], run.predict_proba(plait.draw(rows=64, seed=1, size=32)))
 
 
 def test_a_moved_run_needs_nothing_else(
-    toy_config: Callable[..., Config], light_image_folder: Path, text_folder: Path, drawn: Pairs, tmp_path: Path
+    toy_config: Callable[..., Config], image_folder: Path, text_folder: Path, drawn: Pairs, tmp_path: Path
 ) -> None:
-    shutil.copytree(light_image_folder, tmp_path / "encoders" / "image")
+    shutil.copytree(image_folder, tmp_path / "encoders" / "image")
     shutil.copytree(text_folder, tmp_path / "encoders" / "text")
     here = (f"image.model=local-dir:{tmp_path}/encoders/image", f"text.model={tmp_path}/encoders/text+tfidf")
     classifier = Classifier(toy_config("model=early", f"store={tmp_path}/store", *here)).fit(drawn)
