@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from plait.encoders.image import LOCAL
+from plait.encoders.image import LOCAL, folder_of
 from plait.encoders.pair import EncoderPair
 from plait.files import read_json
 
@@ -43,7 +43,7 @@ class OwnClassifier:
 def own_classifiers(encoders: EncoderPair, labels: Sequence[str]) -> dict[str, Mapping[int, OwnClassifier]]:
     """Those of the image encoders that were tuned on these classes, by modality and number of the encoder."""
     found = {
-        number: OwnClassifier.of(Path(encoder.name.removeprefix(LOCAL)), labels, encoder.dim)
+        number: OwnClassifier.of(folder_of(encoder.name), labels, encoder.dim)
         for number, encoder in enumerate(encoders.images)
         if encoder.name.startswith(LOCAL)
     }

@@ -30,6 +30,11 @@ WHOLE: CropMode = "squash"  # what is done with pictures that are not square, un
 KEEPING = (LOCAL, "hf-hub:")  # names of folders, which keep their preprocessing
 
 
+def folder_of(name: str) -> Path:
+    """The folder that an encoder's name gives, a text encoder's too; of names that give none, one that is not there."""
+    return Path(name.removeprefix(LOCAL))
+
+
 class TimmEncoder:
     """A timm model without its classifier.
 
@@ -193,7 +198,7 @@ def _kept(config: ImageConfig, device: torch.device | str, store: Path | None) -
         return load_image_encoder(config, device)
     known = {"name": config.model, "modality": "image", "size": config.size, "crop_mode": crop_mode(config)}
     known["bf16"] = in_bf16(config.precision, torch.device(device))
-    weights = Path(config.model.removeprefix(LOCAL)) if config.model.startswith(LOCAL) else None
+    weights = folder_of(config.model) if config.model.startswith(LOCAL) else None
     if config.model in LITES:
         weights = kept_weights(config.model)
     found: ImageEncoder = remembered(store / REMEMBERED, weights, known, lambda: load_image_encoder(config, device))
@@ -264,7 +269,7 @@ def _check_name(name: str) -> None:
     import timm
 
     if name.startswith(LOCAL):
-        config = Path(name.removeprefix(LOCAL)) / "config.json"
+        config = folder_of(name) / "config.json"
         if not config.is_file():
             raise EncoderError(f"image.model '{name}': no config.json in that folder; give a timm local-dir folder")
         try:

@@ -7,11 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 from plait.encoders.base import ImageEncoder, TextEncoder
-from plait.encoders.image import LOCAL
+from plait.encoders.image import folder_of
 from plait.encoders.pair import EncoderPair
 from plait.errors import ConfigError, option, setting
 from plait.features.costs import Cost, alone_seconds, evenly
@@ -60,7 +59,7 @@ def head_cost(head: Model, inputs: HeadInputs) -> Cost:
 def tuning_seconds(prepared: Preparation, fitted: FittedModel) -> float:
     """What tuning the encoders of a model took, now or before; 0 for encoders as they came."""
     read = _read_by(prepared, fitted)
-    folders = (Path(one.name.removeprefix(LOCAL)) for one in (*read.images, *read.text))
+    folders = (folder_of(one.name) for one in (*read.images, *read.text))
     return sum(float(facts.get("seconds", 0.0)) for folder in folders if (facts := facts_of(folder)))
 
 

@@ -21,7 +21,7 @@ from plait.data.unreadable import Tally
 from plait.devices import pick_device
 from plait.encoders.base import ImageEncoder, TextEncoder
 from plait.encoders.classifier import own_classifiers
-from plait.encoders.image import LOCAL, kept_image_encoder
+from plait.encoders.image import LOCAL, folder_of, kept_image_encoder
 from plait.encoders.joined import by_folder
 from plait.encoders.pair import EncoderPair
 from plait.encoders.text import load_text_encoders
@@ -130,7 +130,7 @@ class Preparation:
             self._warn(line)
         for modality in self.modalities:
             for name in self.config.image.names if modality == "image" else self.config.text.networks:
-                folder = Path(name.removeprefix(LOCAL))
+                folder = folder_of(name)
                 if facts_of(folder) and f"{modality}.model '{folder}'" not in found:
                     say(f"warning: {modality}.model '{folder}' does not say which rows it was tuned on; tune it anew")
 
@@ -213,7 +213,7 @@ class Preparation:
         for modality, folder, encoder in parts:
             if encoder.name in TFIDF:
                 continue
-            sketch = Sketch.load(Path(encoder.name.removeprefix(LOCAL)))
+            sketch = Sketch.load(folder_of(encoder.name))
             if modality in jointly:
                 sketch = (sketch or Sketch()) | Sketch.of(self.train_pairs, [self.val_pairs], [modality])
             if sketch is not None:
@@ -268,7 +268,7 @@ class Preparation:
 
     def _called(self, modality: str, encoder: ImageEncoder | TextEncoder) -> str:
         """What people know an encoder by: its name, or that of the network it was tuned from here."""
-        if Path(encoder.name.removeprefix(LOCAL)).parent != self.store.folder / "encoders":
+        if folder_of(encoder.name).parent != self.store.folder / "encoders":
             return encoder.name
         return f"tuned {self.images[0].model if modality == 'image' else self.config.text.networks[0]}"
 

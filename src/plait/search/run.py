@@ -18,7 +18,7 @@ from plait.data.partition import Partition
 from plait.data.sketch import Sketch
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
-from plait.encoders.image import LOCAL, WHOLE, create_model, data_config
+from plait.encoders.image import LOCAL, WHOLE, create_model, data_config, folder_of
 from plait.errors import ConfigError, DataError, EncoderError, RunError, option, setting
 from plait.features.sizing import shorter_sides
 from plait.files import blamed_on, require_folder, require_free
@@ -195,7 +195,7 @@ class _Search:
         start = self.out / START / str(number)
         share = self.heritage.write(network, start)
         if self.plan.inherit is not None:
-            sketch = Sketch.load(Path(self.plan.inherit.removeprefix(LOCAL)))
+            sketch = Sketch.load(folder_of(self.plan.inherit))
             if sketch is not None:
                 sketch.save(start)
         image = self.heritage.config(self.config.image, network, start)

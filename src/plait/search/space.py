@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plait.encoders.image import LOCAL, create_model
+from plait.encoders.image import LOCAL, create_model, folder_of
 from plait.errors import ConfigError, DataError, setting
 from plait.files import read_json
 from plait.search.reward import called
@@ -208,7 +207,7 @@ def starting_point(space: Space, name: str) -> Network:
     point = space.known(name)
     if point is None and name.startswith(LOCAL):
         try:
-            config = read_json(Path(name.removeprefix(LOCAL)) / "config.json")
+            config = read_json(folder_of(name) / "config.json")
             arguments = {key: config["model_args"][key] for key in ("blocks", "stem", "features")}
             point = space.found(arguments, config["pretrained_cfg"]["input_size"][-1])
         except (KeyError, TypeError, ValueError):

@@ -21,7 +21,7 @@ from plait.data.sketch import Sketch
 from plait.data.text_pairs import TextPairs
 from plait.data.unreadable import Tally
 from plait.devices import pick_device
-from plait.encoders.image import LOCAL, save_timm
+from plait.encoders.image import folder_of, save_timm
 from plait.errors import DataError, and_more, setting
 from plait.fusion.modality import MODALITIES
 from plait.fusion.spec import modalities_of
@@ -206,7 +206,7 @@ def pretuned(config: Config, modalities: Sequence[str]) -> dict[str, Pretuned]:
     found = {}
     for modality in modalities:
         for name in names[modality]:
-            folder = Path(name.removeprefix(LOCAL))
+            folder = folder_of(name)
             if (sketch := Sketch.load(folder)) is not None:
                 found[f"{modality}.model '{folder}'"] = Pretuned(modality, sketch)
     return found
