@@ -59,7 +59,7 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(autouse=True, scope="session")
 def _done_once() -> Iterator[None]:
-    """What a process does once is not done again by each of its tests: a fifth of their time otherwise."""
+    """What a process does once is not done again by each of its tests: a tenth of their time otherwise."""
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in (
             (rows, "_picture"),  # tests draw the same rows again and again
