@@ -38,6 +38,7 @@ from toys import Run, make_image_folder, make_light_image_folder, make_text_fold
 
 torch.set_num_threads(1)
 reuse_freed()
+atexit.register(gc.unfreeze)  # what a file's tests put aside: libraries complain at the end of what was not cleared
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,10 +46,6 @@ def _looked_through_once() -> None:
     """What was there before a file's tests need not be looked through for garbage: half a second each time."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_collection_finish() -> None:
-    atexit.register(gc.unfreeze)  # libraries complain at the end of what was not cleared
 
 
 @pytest.fixture(autouse=True)

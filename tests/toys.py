@@ -20,13 +20,13 @@ Run = Callable[..., tuple[int, str, str]]  # the command line: exit code, standa
 WORDS = ["dish", "soup", "bowl", "row", "number", "of", "with", "and", "the", "red", "green", "blue", "fresh", "from"]
 
 
-def make_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE, name: str = "test_resnet") -> Path:
+def make_image_folder(
+    folder: Path, seed: int = 0, size: int = TOY_SIZE, name: str = "test_resnet", **arguments: object
+) -> Path:
     """A timm ``local-dir:`` folder of a model with random weights."""
-    import timm
-
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = timm.create_model(name, pretrained=False, num_classes=0)
+        model = create_model(name, False, num_classes=0, **arguments)
     save_timm(model, data_config(model, size), folder)
     return folder
 
@@ -34,11 +34,7 @@ def make_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE, name: s
 def make_light_image_folder(folder: Path, seed: int = 0, size: int = TOY_SIZE) -> Path:
     """The same of a network that plait opens and writes down without timm and PyTorch's exporter."""
     blocks = ("cn_r1_k3_s1_e1_c8_skip", "er_r1_k3_s2_e4_c16", "ir_r1_k3_s2_e4_c32_se0.25")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = create_model("plait_efficientnet", False, num_classes=0, blocks=blocks, stem=8, features=96)
-    save_timm(model, data_config(model, size), folder)
-    return folder
+    return make_image_folder(folder, seed, size, "plait_efficientnet", blocks=blocks, stem=8, features=96)
 
 
 def make_text_folder(folder: Path, seed: int = 0) -> Path:
